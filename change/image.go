@@ -1,0 +1,241 @@
+package change
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Image is an encoded row: the columns that the key does not hold, by ID, so
+// that it can be read, and a partial one laid over a full one, without a
+// schema. A full image leaves out only columns added after it was written; a
+// partial image leaves out the columns it does not change.
+type Image []byte
+
+// MaxImage is the largest row image in bytes that a transaction may hold.
+const MaxImage = 64 << 20
+
+const imagePartial = 0x01
+
+var errImage = errors.New("row image is damaged")
+
+// Partial reports whether the image leaves columns unchanged.
+func (m Image) Partial() bool { return len(m) > 0 && m[0]&imagePartial != 0 }
+
+func appendField(dst []byte, delta ColumnID, v Value) []byte {
+	if delta < 15 {
+		dst = append(dst, byte(delta)<<4|byte(v.kind))
+	} else {
+		dst = append(dst, 15<<4|byte(v.kind))
+		dst = binary.AppendUvarint(dst, uint64(delta))
+	}
+	switch v.kind {
+	case kindInt64, kindTimestamp:
+		dst = binary.AppendVarint(dst, int64(v.num))
+	case kindFloat64:
+		dst = binary.LittleEndian.AppendUint64(dst, v.num)
+	case kindText, kindBytes, kindDecimal, kindNative:
+		dst = binary.AppendUvarint(dst, uint64(len(v.str)))
+		dst = append(dst, v.str...)
+	}
+	return dst
+}
+
+// field is one column of an image, still encoded.
+type field struct {
+	id  ColumnID
+	raw []byte // payload as stored, length prefix included
+	k   kind
+}
+
+// next splits the first field off b, whose predecessor had ID prev.
+func nextField(b []byte, prev ColumnID) (f field, rest []byte, err error) {
+	f.k = kind(b[0] & 15)
+	delta := uint64(b[0] >> 4)
+	b = b[1:]
+	if delta == 15 {
+		n := 0
+		if delta, n = binary.Uvarint(b); n <= 0 || delta < 15 {
+			return f, nil, errImage
+		}
+		b = b[n:]
+	}
+	id := uint64(prev) + delta
+	if delta == 0 || id > math.MaxUint32 || f.k == kindUnchanged || f.k >= kindEnd {
+		return f, nil, errImage
+	}
+	f.id = ColumnID(id)
+	size := 0
+	switch f.k {
+	case kindInt64, kindTimestamp:
+		if _, size = binary.Varint(b); size <= 0 {
+			return f, nil, errImage
+		}
+	case kindFloat64:
+		size = 8
+	case kindText, kindBytes, kindDecimal, kindNative:
+		l, n := binary.Uvarint(b)
+		if n <= 0 || l > uint64(len(b)-n) {
+			return f, nil, errImage
+		}
+		size = n + int(l)
+	}
+	if size > len(b) {
+		return f, nil, errImage
+	}
+	f.raw = b[:size]
+	return f, b[size:], nil
+}
+
+func (f field) value() Value {
+	v := Value{kind: f.k}
+	switch f.k {
+	case kindInt64, kindTimestamp:
+		i, _ := binary.Varint(f.raw)
+		v.num = uint64(i)
+	case kindFloat64:
+		v.num = binary.LittleEndian.Uint64(f.raw)
+	case kindText, kindBytes, kindDecimal, kindNative:
+		_, n := binary.Uvarint(f.raw)
+		v.str = string(f.raw[n:])
+	}
+	return v
+}
+
+// body checks the flag byte and returns the fields.
+func (m Image) body() ([]byte, error) {
+	if len(m) == 0 || m[0]&^imagePartial != 0 {
+		return nil, errImage
+	}
+	return m[1:], nil
+}
+
+// Check reports whether the image is well formed.
+func (m Image) Check() error {
+	b, err := m.body()
+	var f field
+	for err == nil && len(b) > 0 {
+		f, b, err = nextField(b, f.id)
+	}
+	return err
+}
+
+// Compose lays a newer image over an older one: a full newer image replaces
+// it, a partial one changes the columns it holds. The result is appended to
+// dst and is partial when both are.
+func Compose(dst []byte, older, newer Image) (Image, error) {
+	if !newer.Partial() {
+		return append(dst, newer...), nil
+	}
+	ob, err := older.body()
+	if err != nil {
+		return nil, err
+	}
+	nb, err := newer.body()
+	if err != nil {
+		return nil, err
+	}
+	dst = append(dst, older[0])
+	var of, nf field
+	var oid, nid, last ColumnID // IDs of the last fields split off; the last one written
+	haveO, haveN := false, false
+	for {
+		if !haveO && len(ob) > 0 {
+			if of, ob, err = nextField(ob, oid); err != nil {
+				return nil, err
+			}
+			oid, haveO = of.id, true
+		}
+		if !haveN && len(nb) > 0 {
+			if nf, nb, err = nextField(nb, nid); err != nil {
+				return nil, err
+			}
+			nid, haveN = nf.id, true
+		}
+		switch {
+		case haveN && (!haveO || nf.id <= of.id):
+			if haveO && nf.id == of.id {
+				haveO = false
+			}
+			dst = appendRawField(dst, nf, last)
+			last, haveN = nf.id, false
+		case haveO:
+			dst = appendRawField(dst, of, last)
+			last, haveO = of.id, false
+		default:
+			return dst, nil
+		}
+	}
+}
+
+func appendRawField(dst []byte, f field, last ColumnID) []byte {
+	if delta := f.id - last; delta < 15 {
+		dst = append(dst, byte(delta)<<4|byte(f.k))
+	} else {
+		dst = append(dst, 15<<4|byte(f.k))
+		dst = binary.AppendUvarint(dst, uint64(delta))
+	}
+	return append(dst, f.raw...)
+}
+
+// fieldsMatch reports whether a full image holds exactly the columns that the
+// schema wants in images, so that it is in normal form already.
+func (s *Schema) fieldsMatch(m Image) (bool, error) {
+	b, err := m.body()
+	if err != nil {
+		return false, err
+	}
+	var f field
+	for i := range s.Columns {
+		if s.keyOnly(i) {
+			continue
+		}
+		if len(b) == 0 {
+			return false, nil
+		}
+		if f, b, err = nextField(b, f.id); err != nil || f.id != s.Columns[i].ID {
+			return false, err
+		}
+	}
+	return len(b) == 0, nil
+}
+
+// Normalize brings a full image to the schema: every column of it that the key
+// does not hold, in order, added ones with their recorded default, others
+// left out. The result is m itself when nothing changes, otherwise dst extended.
+func (s *Schema) Normalize(dst []byte, m Image) (Image, error) {
+	if m.Partial() {
+		return nil, fmt.Errorf("collection %q: a partial row image where a full one is needed: %w", s.Name, ErrSchema)
+	}
+	if ok, err := s.fieldsMatch(m); ok || err != nil {
+		return m, err
+	}
+	b, err := m.body()
+	if err != nil {
+		return nil, err
+	}
+	dst = append(dst, 0)
+	var f field
+	var last ColumnID
+	have := false
+	for i := range s.Columns {
+		if s.keyOnly(i) {
+			continue
+		}
+		c := &s.Columns[i]
+		for (!have || f.id < c.ID) && len(b) > 0 {
+			if f, b, err = nextField(b, f.id); err != nil {
+				return nil, err
+			}
+			have = true
+		}
+		if have && f.id == c.ID {
+			dst = appendRawField(dst, f, last)
+		} else {
+			dst = appendField(dst, c.ID-last, c.Default)
+		}
+		last = c.ID
+	}
+	return dst, nil
+}

@@ -1,0 +1,206 @@
+package change
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// Op says what a record does.
+type Op uint8
+
+// The operations. In a bag, Insert adds one copy of a row and Delete takes one
+// away; both carry the whole row, and there is no Update.
+const (
+	Insert    Op = 1 + iota
+	Update       // the row exists and is replaced, or changed where the image is partial
+	Delete       // the row is gone
+	Truncate     // every row of the collection is gone
+	SetSchema    // the collection has this schema from here on; Dropped ends it
+	opEnd
+)
+
+var opNames = [...]string{Insert: "insert", Update: "update", Delete: "delete", Truncate: "truncate", SetSchema: "schema"}
+
+func (o Op) String() string {
+	if o == 0 || o >= opEnd {
+		return fmt.Sprintf("op(%d)", uint8(o))
+	}
+	return opNames[o]
+}
+
+// Valid reports whether o is one of the operations.
+func (o Op) Valid() bool { return o > 0 && o < opEnd }
+
+// ParseOp reads an operation's name.
+func ParseOp(s string) (Op, error) {
+	for o := Insert; o < opEnd; o++ {
+		if opNames[o] == s {
+			return o, nil
+		}
+	}
+	return 0, fmt.Errorf("unknown operation %q (want insert, update, delete, truncate or schema)", s)
+}
+
+// Record is one row change in a log, or one row version in a run.
+type Record struct {
+	LSN        LSN
+	Op         Op
+	Collection CollectionID
+	Key        Key   // empty for Truncate and SetSchema
+	Image      Image // the row; for SetSchema the schema's JSON; empty for Truncate and a keyed Delete
+	Count      int64 // runs of bags: how many copies; 0 elsewhere
+}
+
+// SchemaRecord returns the record that sets a schema.
+func SchemaRecord(s *Schema) (Record, error) {
+	j, err := s.MarshalJSON()
+	return Record{Op: SetSchema, Collection: s.Collection, Image: j}, err
+}
+
+// Schema returns the schema that a SetSchema record carries.
+func (r *Record) Schema() (*Schema, error) {
+	s := new(Schema)
+	if err := json.Unmarshal(r.Image, s); err != nil {
+		return nil, fmt.Errorf("schema record at LSN %d: %w", r.LSN, err)
+	}
+	if s.Collection != r.Collection {
+		return nil, fmt.Errorf("schema record at LSN %d is for collection %d, its schema for %d", r.LSN, r.Collection, s.Collection)
+	}
+	return s, nil
+}
+
+// Tx is a transaction: records that became visible together.
+type Tx struct {
+	ID        TxID
+	Commit    Time     // by the database's clock
+	Effective Time     // the time it has in the archive; 0 until capture gives one
+	Position  Position // the database's position just after it; may be empty
+	Records   []Record // consecutive LSNs, at least one
+}
+
+// First returns the LSN of the first record.
+func (t *Tx) First() LSN { return t.Records[0].LSN }
+
+// Last returns the LSN of the last record: restoring to it restores the transaction.
+func (t *Tx) Last() LSN { return t.Records[len(t.Records)-1].LSN }
+
+// errTx is wrapped by every error of a malformed transaction.
+var errTx = errors.New("transaction is malformed")
+
+// AppendTx appends the canonical encoding of a transaction: what the embedded
+// database logs and what a log hash covers. The effective time and the
+// position are not part of it.
+func AppendTx(dst []byte, t *Tx) []byte {
+	dst = binary.AppendUvarint(dst, uint64(t.ID))
+	dst = binary.AppendVarint(dst, int64(t.Commit))
+	dst = binary.AppendUvarint(dst, uint64(t.First()))
+	dst = binary.AppendUvarint(dst, uint64(len(t.Records)))
+	for i := range t.Records {
+		r := &t.Records[i]
+		dst = append(dst, byte(r.Op))
+		dst = binary.AppendUvarint(dst, uint64(r.Collection))
+		dst = binary.AppendUvarint(dst, uint64(len(r.Key)))
+		dst = append(dst, r.Key...)
+		dst = binary.AppendUvarint(dst, uint64(len(r.Image)))
+		dst = append(dst, r.Image...)
+	}
+	return dst
+}
+
+// DecodeTx reads one transaction from the front of b and returns what follows
+// it. Keys and images point into b.
+func DecodeTx(b []byte) (*Tx, []byte, error) {
+	d := decoder{b: b}
+	t := &Tx{ID: TxID(d.uvarint()), Commit: Time(d.varint())}
+	first := LSN(d.uvarint())
+	n := d.uvarint()
+	const leastRecord = 4 // bytes
+	if d.bad || n == 0 || n > uint64(len(d.b))/leastRecord || first == 0 || first > MaxLSN-LSN(n) {
+		return nil, nil, errTx
+	}
+	t.Records = make([]Record, n)
+	for i := range t.Records {
+		r := &t.Records[i]
+		r.LSN = first + LSN(i)
+		r.Op = Op(d.byte())
+		c := d.uvarint()
+		r.Collection = CollectionID(c)
+		r.Key = d.bytes(MaxKey)
+		r.Image = d.bytes(MaxImage)
+		if d.bad || !r.Op.Valid() || uint64(r.Collection) != c || c == 0 {
+			return nil, nil, fmt.Errorf("record %d of %d: %w", i+1, n, errTx)
+		}
+	}
+	return t, d.b, nil
+}
+
+// decoder reads varints and byte strings, remembering the first failure.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) fail() { d.bad, d.b = true, nil }
+
+func (d *decoder) byte() byte {
+	if len(d.b) == 0 {
+		d.fail()
+		return 0
+	}
+	c := d.b[0]
+	d.b = d.b[1:]
+	return c
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) bytes(limit uint64) []byte {
+	n := d.uvarint()
+	if n > limit || n > uint64(len(d.b)) {
+		d.fail()
+		return nil
+	}
+	out := d.b[:n:n]
+	d.b = d.b[n:]
+	if n == 0 {
+		return nil
+	}
+	return out
+}
+
+const logDomain = "tidemark log v1\x00"
+
+// LogHash extends a log hash by one transaction in its canonical encoding.
+// The hash of an empty log is the zero Hash.
+func LogHash(prev Hash, canonical []byte) Hash {
+	h := sha256.New()
+	var head [len(logDomain) + len(prev)]byte
+	copy(head[:], logDomain)
+	copy(head[len(logDomain):], prev[:])
+	h.Write(head[:])
+	h.Write(canonical)
+	var out Hash
+	h.Sum(out[:0])
+	return out
+}

@@ -1,0 +1,157 @@
+package change
+
+import (
+	"crypto/sha256"
+	"fmt"
+)
+
+// Row holds one value per column of a schema, in the order of its columns.
+type Row []Value
+
+// check reports whether the row fits the schema; partial rows may hold
+// Unchanged outside the key.
+func (s *Schema) check(row Row, partial bool) error {
+	if len(row) != len(s.Columns) {
+		return fmt.Errorf("collection %q has %d columns, the row has %d values: %w", s.Name, len(s.Columns), len(row), ErrSchema)
+	}
+	for i := range s.Columns {
+		if partial && row[i].IsUnchanged() {
+			continue
+		}
+		if err := s.Columns[i].accepts(row[i]); err != nil {
+			return fmt.Errorf("collection %q: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// EncodeKey appends the key made of the values of the key columns, in key order.
+func (s *Schema) EncodeKey(dst []byte, key ...Value) (Key, error) {
+	if s.Bag() {
+		return nil, fmt.Errorf("collection %q is a bag and has no key: %w", s.Name, ErrSchema)
+	}
+	if len(key) != len(s.Key) {
+		return nil, fmt.Errorf("collection %q has %d key columns, got %d values: %w", s.Name, len(s.Key), len(key), ErrSchema)
+	}
+	start := len(dst)
+	for n, id := range s.Key {
+		if err := s.Columns[s.index(id)].accepts(key[n]); err != nil {
+			return nil, fmt.Errorf("key of collection %q: %w", s.Name, err)
+		}
+		dst = appendKeyValue(dst, key[n])
+	}
+	if len(dst)-start > MaxKey {
+		return nil, fmt.Errorf("key of collection %q has %d bytes, the limit is %d: %w", s.Name, len(dst)-start, MaxKey, ErrSchema)
+	}
+	return dst, nil
+}
+
+// EncodeRow returns the key and image of a row. A value that is Unchanged
+// makes the image partial; key columns and bags need all values.
+func (s *Schema) EncodeRow(row Row) (Key, Image, error) {
+	if err := s.check(row, true); err != nil {
+		return nil, nil, err
+	}
+	image := Image{0}
+	var last ColumnID
+	for i := range s.Columns {
+		if s.keyOnly(i) {
+			continue
+		}
+		if row[i].IsUnchanged() {
+			image[0] |= imagePartial
+			continue
+		}
+		image = appendField(image, s.Columns[i].ID-last, row[i])
+		last = s.Columns[i].ID
+	}
+	if len(image) > MaxImage {
+		return nil, nil, fmt.Errorf("row of collection %q has %d bytes, the limit is %d: %w", s.Name, len(image), MaxImage, ErrSchema)
+	}
+	if s.Bag() {
+		key, err := s.BagKey(image)
+		return key, image, err
+	}
+	keyValues := make([]Value, len(s.Key))
+	for n, id := range s.Key {
+		keyValues[n] = row[s.index(id)]
+	}
+	key, err := s.EncodeKey(nil, keyValues...)
+	return key, image, err
+}
+
+// DecodeRow returns the row with this key and image. Columns that a full image
+// lacks hold their default, those that a partial one lacks are Unchanged;
+// columns the schema does not know are left out. row's storage is reused.
+func (s *Schema) DecodeRow(row Row, key Key, image Image) (Row, error) {
+	b, err := image.body()
+	if err != nil {
+		return nil, err
+	}
+	row = row[:0]
+	for i := range s.Columns {
+		if image.Partial() {
+			row = append(row, Unchanged())
+		} else {
+			row = append(row, s.Columns[i].Default)
+		}
+	}
+	var f field
+	for len(b) > 0 {
+		if f, b, err = nextField(b, f.id); err != nil {
+			return nil, err
+		}
+		if i := s.index(f.id); i >= 0 {
+			row[i] = f.value()
+		}
+	}
+	if s.Bag() {
+		return row, nil
+	}
+	vs, err := DecodeKey(key)
+	if err != nil {
+		return nil, err
+	}
+	if len(vs) != len(s.Key) {
+		return nil, fmt.Errorf("key of collection %q holds %d values, want %d: %w", s.Name, len(vs), len(s.Key), ErrSchema)
+	}
+	for n, id := range s.Key {
+		if i := s.index(id); s.keyOnly(i) {
+			row[i] = vs[n]
+		}
+	}
+	return row, nil
+}
+
+// bagKeySize is the length of a bag's key in bytes.
+const bagKeySize = 16
+
+// BagKey returns the key of a bag's row: the first 16 bytes of a SHA-256 over
+// its reduced image, which leaves out added columns that hold their default.
+// So a row has one key, whether it was written before or after the column came.
+func (s *Schema) BagKey(image Image) (Key, error) {
+	b, err := image.body()
+	if err != nil {
+		return nil, err
+	}
+	if image.Partial() {
+		return nil, fmt.Errorf("collection %q is a bag, its rows can't be partial: %w", s.Name, ErrSchema)
+	}
+	reduced := append(make([]byte, 0, len(image)+len(bagDomain)), bagDomain...)
+	var f field
+	var last ColumnID
+	for len(b) > 0 {
+		if f, b, err = nextField(b, f.id); err != nil {
+			return nil, err
+		}
+		if i := s.index(f.id); i >= 0 && s.Columns[i].Since > 1 && f.value() == s.Columns[i].Default {
+			continue
+		}
+		reduced = appendRawField(reduced, f, last)
+		last = f.id
+	}
+	h := sha256.Sum256(reduced)
+	return h[:bagKeySize], nil
+}
+
+const bagDomain = "tidemark bag row v1\x00"

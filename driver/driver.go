@@ -1,0 +1,136 @@
+// Package driver is where Tidemark meets databases: what one must provide to
+// be captured ([Source]) and to be restored into ([Target]). Package drivertest
+// proves an implementation against these contracts.
+package driver
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/tidemarkdb/tidemark/change"
+)
+
+var (
+	// ErrLogLost says that the source no longer has its log from the position
+	// asked for: the archive can only go on after a gap and a new base.
+	ErrLogLost = errors.New("the source no longer has its log from there")
+
+	// ErrDiverged says that the source is not the database that the archive
+	// holds: another one, a copy that went on, or one rolled back.
+	ErrDiverged = errors.New("the source's history is not the archive's")
+
+	// ErrNotEmpty says that the place to restore to already holds something.
+	ErrNotEmpty = errors.New("destination is not empty")
+)
+
+// Identity names a database for good: a copy of it restored elsewhere has another.
+type Identity struct {
+	Kind   string // "embedded", "postgres" …
+	System string // the database's own unique ID
+}
+
+// Mark is a place between two transactions of a source's log.
+type Mark struct {
+	LSN      change.LSN      // of the last record before it
+	LogHash  change.Hash     // over all transactions before it
+	Position change.Position // the database's own name for it; empty where the LSN says all
+}
+
+// A Source is a database whose changes are captured.
+//
+// Its methods are safe for concurrent use. None retries; after an error the
+// caller may call again.
+type Source interface {
+	// Identity says which database this is.
+	Identity(ctx context.Context) (Identity, error)
+
+	// Start returns the mark from which a new archive can capture this
+	// database, after its first base if LSN is not 0.
+	Start(ctx context.Context) (Mark, error)
+
+	// Changes opens the log just after a mark. It returns ErrDiverged when the
+	// mark is not one of this database's history, ErrLogLost when the log from
+	// there is gone. The caller closes the result.
+	Changes(ctx context.Context, after Mark) (Changes, error)
+
+	// Snapshot opens a consistent view of the whole database. The caller closes it.
+	Snapshot(ctx context.Context) (Snapshot, error)
+
+	// Ack tells the source that everything through the mark is archived for
+	// good, so that it may release its log. Acknowledgements never go back.
+	Ack(ctx context.Context, through Mark) error
+}
+
+// Changes is an open stream of transactions in log order, for one goroutine.
+type Changes interface {
+	// Next returns the next transaction, numbered without holes from the mark
+	// on, and waits for it if need be. It holds back what is not yet durable
+	// in the source. When ctx ends first it returns ctx.Err() and loses
+	// nothing: Next may be called again. The transaction is the caller's.
+	Next(ctx context.Context) (*change.Tx, error)
+
+	// Coverage returns a time by the source's clock: every transaction with a
+	// commit time at or before it has been returned by Next, and none returned
+	// later will have one, unless the clock stepped back. ok is false while
+	// transactions that are already durable wait to be returned.
+	Coverage(ctx context.Context) (covered change.Time, ok bool, err error)
+
+	Close() error
+}
+
+// Snapshot is a consistent view of a database just after the transaction that
+// ends at its mark.
+type Snapshot interface {
+	// Mark is the place in the log that the view shows.
+	Mark() Mark
+
+	// Taken is the time, by the source's clock, at which the view was opened.
+	Taken() change.Time
+
+	// Schemas returns the schema of every collection in the view, in order of
+	// collection ID.
+	Schemas() []*change.Schema
+
+	// Rows yields every row of one collection in key order as an Insert record
+	// with the LSN 0 and a full image; rows of bags with their Count. A record is valid
+	// until the next one. It may be called for several collections at once.
+	Rows(ctx context.Context, c change.CollectionID) iter.Seq2[*change.Record, error]
+
+	Close() error
+}
+
+// State is what a target is to become, beside its rows.
+type State struct {
+	LSN     change.LSN
+	LogHash change.Hash // of the history up to LSN; zero when not known
+	Commit  change.Time // commit time of the transaction that ends at LSN; 0 for none
+	LastTx  change.TxID // its ID
+	Schemas []*change.Schema
+	NextID  change.CollectionID // the first collection ID never used in this history
+	Rows    int64               // estimate
+	Bytes   int64               // estimate of keys and images, for preflight
+}
+
+// A Target is an empty place that a database is restored into. Nothing is
+// visible under its final name before Finish returns nil.
+type Target interface {
+	// Preflight reports whether the restore can succeed, without changing
+	// anything: ErrNotEmpty, no space, not writable.
+	Preflight(ctx context.Context, want State) error
+
+	// Begin creates what Load fills. After an error, Abort.
+	Begin(ctx context.Context, want State) error
+
+	// Load stores rows in order of (collection, key), as Insert records with
+	// full images in normal form; a bag's with their Count. Several Loads may
+	// run at once with ranges of that order that do not overlap. rows is
+	// consumed to its end; an error from it aborts the load and is returned.
+	Load(ctx context.Context, rows iter.Seq2[*change.Record, error]) error
+
+	// Finish makes the database durable and gives it its final name.
+	Finish(ctx context.Context) error
+
+	// Abort removes everything that Begin and Load made. It is harmless after Finish.
+	Abort() error
+}
