@@ -1,0 +1,54 @@
+package archive
+
+import (
+	"github.com/tidemarkdb/tidemark/change"
+)
+
+// State is what a timeline's chain says after its manifest Seq: the result of
+// [State.Next] over every manifest from the first on. Readers, writers and
+// verification derive it with the same function and take nothing else as true.
+type State struct {
+	Repo     RepoID
+	Timeline TimelineID
+	Seq      Seq         // of the last manifest; 0 before the first
+	Head     change.Hash // SHA-256 of its stored bytes
+
+	// The epoch.
+	Epoch      Epoch       // the last one claimed; 0 for none
+	EpochOpen  bool        // it was not closed
+	EpochOwner string      // Claim.Holder of it
+	EpochNonce string      // Manifest.Nonce of its claim: which capturer is it?
+	EpochSeen  change.Time // Written of its last manifest
+	Source     Source      // the captured database; zero before the first claim
+
+	// The log.
+	Started  bool            // a claim has set Start
+	Start    change.LSN      // the log holds Start+1 …
+	Last     change.LSN      // … to Last
+	LogHash  change.Hash     // over the transactions through Last
+	Position change.Position // of the source just after Last
+
+	// Times.
+	Effective    change.Time // of the last transaction; 0 for none
+	CoveredUntil change.Time // no later transaction has an effective time at or before it; 0 for never
+
+	// What is there to restore from, each in chain order.
+	Segments    []Announced[Segment]
+	Snapshots   []Announced[Snapshot]
+	Digests     []Announced[Digest]
+	Gaps        []Announced[Gap]
+	Checkpoints []Announced[Checkpoint]
+	Labels      map[string]Announced[Label]
+	Holds       map[string]Announced[Hold] // those in force
+
+	// Schemas holds the schema of every collection that lives at Last.
+	Schemas map[change.CollectionID]*change.Schema
+	// NextCollection is above every collection ID that was ever used.
+	NextCollection change.CollectionID
+}
+
+// Announced is a section of a manifest with the place where the chain holds it.
+type Announced[T any] struct {
+	Seq  Seq
+	Body T
+}
