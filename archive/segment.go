@@ -29,6 +29,9 @@ func NewSegmentBuilder(prev change.Hash) *SegmentBuilder {
 // Empty reports whether no transaction was added.
 func (b *SegmentBuilder) Empty() bool { return b.seg.Txs == 0 }
 
+// Txs returns how many transactions were added.
+func (b *SegmentBuilder) Txs() int64 { return b.seg.Txs }
+
 // Last returns the LSN, effective time and position of the last transaction added.
 func (b *SegmentBuilder) Last() (change.LSN, change.Time, change.Position) {
 	return b.seg.Last, b.seg.Effective.To, b.seg.Position
@@ -54,19 +57,16 @@ func (b *SegmentBuilder) Add(tx *change.Tx) error {
 		return fmt.Errorf("transaction %d at LSN %d has effective time %s, before %s of its predecessor",
 			tx.ID, tx.First(), tx.Effective, s.Effective.To)
 	}
-	size := TxSize{First: tx.First(), Last: tx.Last(), ID: tx.ID, Commit: tx.Commit, Effective: tx.Effective}
-	own := make(map[change.CollectionID]*Count, 1)
 	for i := range tx.Records {
 		r := &tx.Records[i]
-		if want := size.First + change.LSN(i); r.LSN != want {
+		if want := tx.First() + change.LSN(i); r.LSN != want {
 			return fmt.Errorf("transaction %d: record %d has LSN %d, want %d", tx.ID, i+1, r.LSN, want)
 		}
 		if err := b.note(r); err != nil {
 			return err
 		}
-		countFor(own, r.Collection).add(r.Op)
 	}
-	size.Counts = sortedCounts(own)
+	size := SizeOf(tx)
 	for _, c := range size.Counts {
 		countFor(b.counts, c.Collection).merge(c)
 	}
@@ -130,6 +130,16 @@ func (b *SegmentBuilder) Segment() Segment {
 	s.Counts = sortedCounts(b.counts)
 	s.Largest = slices.Clone(s.Largest)
 	return s
+}
+
+// SizeOf describes a transaction as a segment manifest does.
+func SizeOf(tx *change.Tx) TxSize {
+	own := make(map[change.CollectionID]*Count, 1)
+	for i := range tx.Records {
+		countFor(own, tx.Records[i].Collection).add(tx.Records[i].Op)
+	}
+	return TxSize{First: tx.First(), Last: tx.Last(), ID: tx.ID, Commit: tx.Commit, Effective: tx.Effective,
+		Counts: sortedCounts(own)}
 }
 
 func countFor(m map[change.CollectionID]*Count, id change.CollectionID) *Count {
