@@ -1,6 +1,7 @@
 package change
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -23,6 +24,11 @@ const (
 	decNaN      byte = 6
 )
 
+// maxDecimal is the longest decimal text, sign left out. It also bounds what
+// the decimals of one key take when they are written out again, together: a
+// key of few bytes can hold many numbers with a large exponent.
+const maxDecimal = 1 << 20
+
 // parseDecimal reads [-]digits[.digits], NaN, Infinity and -Infinity.
 func parseDecimal(s string) (decimal, error) {
 	switch s {
@@ -39,8 +45,8 @@ func parseDecimal(s string) (decimal, error) {
 		d.class, body = decNegative, body[1:]
 	}
 	whole, frac, dot := strings.Cut(body, ".")
-	if whole == "" || (dot && frac == "") || !allDigits(whole) || !allDigits(frac) || len(body) > 1<<20 {
-		return d, fmt.Errorf("%.40q is not a decimal (want [-]digits[.digits], NaN, Infinity or -Infinity)", s)
+	if whole == "" || (dot && frac == "") || !allDigits(whole) || !allDigits(frac) || len(body) > maxDecimal {
+		return d, fmt.Errorf("%.40q is not a decimal (want [-]digits[.digits] of at most %d bytes, NaN, Infinity or -Infinity)", s, maxDecimal)
 	}
 	whole = strings.TrimLeft(whole, "0")
 	d.exp = int32(len(whole))
@@ -86,62 +92,76 @@ func (d decimal) appendKey(dst []byte) []byte {
 }
 
 // decodeDecimalKey reads what appendKey wrote and returns the rest of b.
-func decodeDecimalKey(b []byte) (text string, rest []byte, err error) {
+func decodeDecimalKey(b []byte) (d decimal, rest []byte, err error) {
 	if len(b) == 0 {
-		return "", nil, errKeyShort
+		return d, nil, errKeyShort
 	}
-	class := b[0]
-	b = b[1:]
-	switch class {
-	case decNaN:
-		return "NaN", b, nil
-	case decPosInf:
-		return "Infinity", b, nil
-	case decNegInf:
-		return "-Infinity", b, nil
-	case decZero:
-		return "0", b, nil
+	d.class, b = b[0], b[1:]
+	switch d.class {
+	case decNaN, decPosInf, decNegInf, decZero:
+		return d, b, nil
 	case decPositive, decNegative:
 	default:
-		return "", nil, fmt.Errorf("key: unknown decimal class %d", class)
+		return d, nil, fmt.Errorf("key: unknown decimal class %d", d.class)
 	}
 	var flip byte
-	if class == decNegative {
+	if d.class == decNegative {
 		flip = 0xff
 	}
-	if len(b) < 4 {
-		return "", nil, errKeyShort
+	end := -1
+	if len(b) > 4 {
+		end = bytes.IndexByte(b[4:], flip)
 	}
-	var be [4]byte
-	for i := range be {
-		be[i] = b[i] ^ flip
+	if end < 0 {
+		return d, nil, errKeyShort
 	}
-	exp := int32(binary.BigEndian.Uint32(be[:]) ^ 1<<31)
-	b = b[4:]
-	var digits []byte
-	for {
-		if len(b) == 0 {
-			return "", nil, errKeyShort
+	exp := binary.BigEndian.Uint32(b)
+	if flip != 0 {
+		exp = ^exp
+	}
+	d.exp = int32(exp ^ 1<<31)
+	digits := make([]byte, end)
+	for i, c := range b[4 : 4+end] {
+		if c ^= flip; c > 10 {
+			return d, nil, fmt.Errorf("key: decimal digit %d", c)
 		}
-		c := b[0] ^ flip
-		b = b[1:]
-		if c == 0 {
-			break
-		}
-		if c > 10 {
-			return "", nil, fmt.Errorf("key: decimal digit %d", c)
-		}
-		digits = append(digits, c-1+'0')
+		digits[i] = c - 1 + '0'
 	}
-	if len(digits) == 0 || exp > 1<<20 || exp < -(1<<20) {
-		return "", nil, fmt.Errorf("key: decimal with %d digits and exponent %d", len(digits), exp)
+	if end == 0 || digits[0] == '0' || digits[end-1] == '0' || d.exp > maxDecimal || d.exp < -maxDecimal {
+		return d, nil, fmt.Errorf("key: decimal with %d digits and exponent %d is not in canonical form", end, d.exp)
 	}
-	return decimal{class: class, exp: exp, digits: string(digits)}.text(), b, nil
+	d.digits = string(digits)
+	return d, b[4+end+1:], nil
+}
+
+// textLen returns the length of the number's shortest text, sign left out.
+func (d decimal) textLen() int {
+	switch n := len(d.digits); {
+	case n == 0:
+		return 1
+	case d.exp <= 0:
+		return 2 + int(-d.exp) + n
+	case int(d.exp) >= n:
+		return int(d.exp)
+	default:
+		return n + 1
+	}
 }
 
 // text returns the shortest text of the number.
 func (d decimal) text() string {
+	switch d.class {
+	case decNaN:
+		return "NaN"
+	case decPosInf:
+		return "Infinity"
+	case decNegInf:
+		return "-Infinity"
+	case decZero:
+		return "0"
+	}
 	var b strings.Builder
+	b.Grow(1 + d.textLen())
 	if d.class == decNegative {
 		b.WriteByte('-')
 	}

@@ -18,10 +18,15 @@ type Digest struct {
 
 const rowDomain = "tidemark row v1\x00"
 
-// Add adds count copies of a row, brought to the schema first. −0 counts as 0.
+// Add adds count copies of a row, brought to the schema first; a negative
+// count takes copies away. −0 counts as 0. The key of a bag's row is not used.
+// Key and image are only read. A failed Add changes nothing.
 func (d *Digest) Add(s *Schema, key Key, image Image, count int64) error {
 	b := append(d.buf[:0], rowDomain...)
 	b = binary.BigEndian.AppendUint32(b, uint32(s.Collection))
+	if s.Bag() {
+		key = nil // it is derived from the image, and tells −0 from 0
+	}
 	b = binary.BigEndian.AppendUint32(b, uint32(len(key)))
 	b = append(b, key...)
 	start := len(b)

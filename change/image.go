@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"unicode/utf8"
 )
 
 // Image is an encoded row: the columns that the key does not hold, by ID, so
@@ -56,7 +57,7 @@ func nextField(b []byte, prev ColumnID) (f field, rest []byte, err error) {
 	b = b[1:]
 	if delta == 15 {
 		n := 0
-		if delta, n = binary.Uvarint(b); n <= 0 || delta < 15 {
+		if delta, n = binary.Uvarint(b); delta < 15 || !minimal(b, n) {
 			return f, nil, errImage
 		}
 		b = b[n:]
@@ -69,14 +70,16 @@ func nextField(b []byte, prev ColumnID) (f field, rest []byte, err error) {
 	size := 0
 	switch f.k {
 	case kindInt64, kindTimestamp:
-		if _, size = binary.Varint(b); size <= 0 {
+		if _, size = binary.Uvarint(b); !minimal(b, size) {
 			return f, nil, errImage
 		}
 	case kindFloat64:
-		size = 8
+		if size = 8; len(b) >= size && strangeNaN(binary.LittleEndian.Uint64(b)) {
+			return f, nil, errImage
+		}
 	case kindText, kindBytes, kindDecimal, kindNative:
 		l, n := binary.Uvarint(b)
-		if n <= 0 || l > uint64(len(b)-n) {
+		if !minimal(b, n) || l > uint64(len(b)-n) {
 			return f, nil, errImage
 		}
 		size = n + int(l)
@@ -88,7 +91,36 @@ func nextField(b []byte, prev ColumnID) (f field, rest []byte, err error) {
 	return f, b[size:], nil
 }
 
-func (f field) value() Value {
+// minimal reports whether a varint of n bytes at the front of b, as
+// encoding/binary counts them, is there and is the shortest form of its number.
+func minimal(b []byte, n int) bool {
+	return n == 1 || (n > 1 && b[n-1] != 0)
+}
+
+// strangeNaN reports whether bits are a NaN other than the one of [FloatValue].
+func strangeNaN(bits uint64) bool {
+	const inf = 0x7ff << 52
+	return bits&^(1<<63) > inf && bits != canonicalNaN
+}
+
+// value returns the field's value, which is refused when no constructor could
+// have made it: text that is not UTF-8, a decimal that is none.
+func (f field) value() (Value, error) {
+	v := f.unchecked()
+	switch {
+	case v.kind == kindText || v.kind == kindNative:
+		if !utf8.ValidString(v.str) {
+			return v, errImage
+		}
+	case v.kind == kindDecimal:
+		if _, err := parseDecimal(v.str); err != nil {
+			return v, errImage
+		}
+	}
+	return v, nil
+}
+
+func (f field) unchecked() Value {
 	v := Value{kind: f.k}
 	switch f.k {
 	case kindInt64, kindTimestamp:
@@ -111,28 +143,32 @@ func (m Image) body() ([]byte, error) {
 	return m[1:], nil
 }
 
-// Check reports whether the image is well formed.
+// Check reports whether the image is one that [Schema.EncodeRow] could have
+// written for some schema: every field in the only form that its value has.
 func (m Image) Check() error {
 	b, err := m.body()
 	var f field
 	for err == nil && len(b) > 0 {
-		f, b, err = nextField(b, f.id)
+		if f, b, err = nextField(b, f.id); err == nil {
+			_, err = f.value()
+		}
 	}
 	return err
 }
 
 // Compose lays a newer image over an older one: a full newer image replaces
 // it, a partial one changes the columns it holds. The result is appended to
-// dst and is partial when both are.
+// dst, which must not overlap either image, and is partial when both are. It
+// can be larger than [MaxImage]; who keeps it as a row checks that.
 func Compose(dst []byte, older, newer Image) (Image, error) {
+	nb, err := newer.body()
+	if err != nil {
+		return nil, err
+	}
 	if !newer.Partial() {
 		return append(dst, newer...), nil
 	}
 	ob, err := older.body()
-	if err != nil {
-		return nil, err
-	}
-	nb, err := newer.body()
 	if err != nil {
 		return nil, err
 	}
@@ -197,13 +233,17 @@ func (s *Schema) fieldsMatch(m Image) (bool, error) {
 		if f, b, err = nextField(b, f.id); err != nil || f.id != s.Columns[i].ID {
 			return false, err
 		}
+		if err := s.Columns[i].holds(f.k); err != nil {
+			return false, fmt.Errorf("row of collection %q: %w", s.Name, err)
+		}
 	}
 	return len(b) == 0, nil
 }
 
 // Normalize brings a full image to the schema: every column of it that the key
 // does not hold, in order, added ones with their recorded default, others
-// left out. The result is m itself when nothing changes, otherwise dst extended.
+// left out. The result is m itself, and not an extension of dst, when nothing
+// changes; otherwise dst extended. dst must not overlap m.
 func (s *Schema) Normalize(dst []byte, m Image) (Image, error) {
 	if m.Partial() {
 		return nil, fmt.Errorf("collection %q: a partial row image where a full one is needed: %w", s.Name, ErrSchema)
@@ -231,11 +271,25 @@ func (s *Schema) Normalize(dst []byte, m Image) (Image, error) {
 			have = true
 		}
 		if have && f.id == c.ID {
+			if err := c.holds(f.k); err != nil {
+				return nil, fmt.Errorf("row of collection %q: %w", s.Name, err)
+			}
 			dst = appendRawField(dst, f, last)
 		} else {
+			if c.Since == 1 {
+				return nil, s.missing(c)
+			}
 			dst = appendField(dst, c.ID-last, c.Default)
 		}
 		last = c.ID
 	}
-	return dst, nil
+	for err == nil && len(b) > 0 {
+		f, b, err = nextField(b, f.id)
+	}
+	return dst, err
+}
+
+// missing says that a full image lacks a column that was there from the start.
+func (s *Schema) missing(c *Column) error {
+	return fmt.Errorf("row of collection %q lacks column %q, which every full image of it has: %w", s.Name, c.Name, ErrSchema)
 }

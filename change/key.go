@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
+	"unicode/utf8"
 )
 
 // Key is the canonical key of a row: for a keyed collection its key columns
@@ -101,104 +103,147 @@ func appendKeyInt(dst []byte, i int64) []byte {
 
 // appendKeyString writes s with 0x00 as 0x00 0xff, ended by 0x00.
 func appendKeyString(dst []byte, s string) []byte {
-	for i := range len(s) {
-		dst = append(dst, s[i])
-		if s[i] == 0 {
-			dst = append(dst, 0xff)
+	for {
+		i := strings.IndexByte(s, 0)
+		if i < 0 {
+			return append(append(dst, s...), 0)
 		}
+		dst = append(append(dst, s[:i]...), 0, 0xff)
+		s = s[i+1:]
 	}
-	return append(dst, 0)
 }
 
 // DecodeKey returns the values of a keyed collection's key. Floats and
-// decimals come back in canonical form (0 for −0, 1.5 for 1.50).
+// decimals come back in canonical form (0 for −0, 1.5 for 1.50). It refuses
+// every byte string that encoding those values would not give again.
 func DecodeKey(k Key) ([]Value, error) {
 	var vs []Value
-	b := []byte(k)
-	for len(b) > 0 {
-		v, rest, err := decodeKeyValue(b)
+	d := keyDecoder{b: k, decimals: maxDecimal}
+	for len(d.b) > 0 {
+		v, err := d.next()
 		if err != nil {
 			return nil, err
 		}
 		vs = append(vs, v)
-		b = rest
 	}
 	return vs, nil
 }
 
-func decodeKeyValue(b []byte) (Value, []byte, error) {
-	tag := b[0]
-	b = b[1:]
-	switch tag {
-	case keyNull:
-		return Null(), b, nil
-	case keyFalse, keyTrue:
-		return BoolValue(tag == keyTrue), b, nil
-	case keyFloat, keyTime:
-		if len(b) < 8 {
-			return Value{}, nil, errKeyShort
-		}
-		n := binary.BigEndian.Uint64(b)
-		if tag == keyTime {
-			return TimeValue(Time(n ^ 1<<63)), b[8:], nil
-		}
-		if n>>63 != 0 {
-			n ^= 1 << 63
-		} else {
-			n = ^n
-		}
-		return FloatValue(math.Float64frombits(n)), b[8:], nil
-	case keyDecimal:
-		text, rest, err := decodeDecimalKey(b)
-		return Value{kind: kindDecimal, str: text}, rest, err
-	case keyText, keyBytes, keyNative:
-		s, rest, err := decodeKeyString(b)
-		k := map[byte]kind{keyText: kindText, keyBytes: kindBytes, keyNative: kindNative}[tag]
-		return Value{kind: k, str: s}, rest, err
-	}
-	if tag < keyIntZero-8 || tag > keyIntZero+8 {
-		return Value{}, nil, fmt.Errorf("key: unknown tag 0x%02x", tag)
-	}
-	return decodeKeyInt(int(tag)-keyIntZero, b)
+// keyDecoder takes values off the front of a key.
+type keyDecoder struct {
+	b        []byte
+	decimals int // bytes that decimal texts may still take
 }
 
-func decodeKeyInt(n int, b []byte) (Value, []byte, error) {
+// next decodes one value; b is not empty.
+func (d *keyDecoder) next() (Value, error) {
+	tag, b := d.b[0], d.b[1:]
+	d.b = b
+	switch tag {
+	case keyNull:
+		return Null(), nil
+	case keyFalse, keyTrue:
+		return BoolValue(tag == keyTrue), nil
+	case keyFloat, keyTime:
+		if len(b) < 8 {
+			return Value{}, errKeyShort
+		}
+		d.b = b[8:]
+		n := binary.BigEndian.Uint64(b)
+		if tag == keyFloat {
+			return decodeKeyFloat(n)
+		}
+		return TimeValue(Time(n ^ 1<<63)), nil
+	case keyDecimal:
+		dec, rest, err := decodeDecimalKey(b)
+		if err != nil {
+			return Value{}, err
+		}
+		if d.decimals -= dec.textLen(); d.decimals < 0 {
+			return Value{}, errKeyDecimals
+		}
+		d.b = rest
+		return Value{kind: kindDecimal, str: dec.text()}, nil
+	case keyText:
+		return d.nextString(kindText)
+	case keyBytes:
+		return d.nextString(kindBytes)
+	case keyNative:
+		return d.nextString(kindNative)
+	}
+	if tag < keyIntZero-8 || tag > keyIntZero+8 {
+		return Value{}, fmt.Errorf("key: unknown tag 0x%02x", tag)
+	}
+	return d.nextInt(int(tag) - keyIntZero)
+}
+
+var errKeyDecimals = fmt.Errorf("key: its decimals take more than %d bytes as text", maxDecimal)
+
+func decodeKeyFloat(n uint64) (Value, error) {
+	bits := n ^ 1<<63
+	if n>>63 == 0 {
+		bits = ^n
+	}
+	v := FloatValue(math.Float64frombits(bits))
+	if v.num != bits || bits == 1<<63 {
+		return Value{}, fmt.Errorf("key: float 0x%016x is not in canonical form", bits)
+	}
+	return v, nil
+}
+
+func (d *keyDecoder) nextInt(n int) (Value, error) {
 	neg := n < 0
 	if neg {
 		n = -n
 	}
-	if len(b) < n {
-		return Value{}, nil, errKeyShort
+	if len(d.b) < n {
+		return Value{}, errKeyShort
 	}
 	var mag uint64
-	for _, c := range b[:n] {
+	for _, c := range d.b[:n] {
 		if neg {
 			c = ^c
 		}
 		mag = mag<<8 | uint64(c)
 	}
-	if (neg && mag > 1<<63) || (!neg && mag > math.MaxInt64) {
-		return Value{}, nil, errors.New("key: integer out of range")
+	switch {
+	case (neg && mag > 1<<63) || (!neg && mag > math.MaxInt64):
+		return Value{}, errors.New("key: integer out of range")
+	case n > 0 && mag>>(8*(n-1)) == 0:
+		return Value{}, fmt.Errorf("key: integer of %d bytes is not in canonical form", n)
 	}
+	d.b = d.b[n:]
 	if neg {
 		mag = -mag
 	}
-	return IntValue(int64(mag)), b[n:], nil
+	return IntValue(int64(mag)), nil
 }
 
-func decodeKeyString(b []byte) (string, []byte, error) {
+func (d *keyDecoder) nextString(k kind) (Value, error) {
 	var out []byte
+	b := d.b
 	for {
 		i := bytes.IndexByte(b, 0)
 		if i < 0 {
-			return "", nil, errKeyShort
+			return Value{}, errKeyShort
 		}
-		out = append(out, b[:i]...)
+		part := b[:i]
 		b = b[i+1:]
-		if len(b) == 0 || b[0] != 0xff {
-			return string(out), b, nil
+		if len(b) > 0 && b[0] == 0xff {
+			out = append(append(out, part...), 0)
+			b = b[1:]
+			continue
 		}
-		out = append(out, 0)
-		b = b[1:]
+		d.b = b
+		v := Value{kind: k}
+		if out == nil {
+			v.str = string(part)
+		} else {
+			v.str = string(append(out, part...))
+		}
+		if k != kindBytes && !utf8.ValidString(v.str) {
+			return Value{}, errors.New("key: text is not UTF-8")
+		}
+		return v, nil
 	}
 }

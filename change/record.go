@@ -54,10 +54,21 @@ type Record struct {
 	Count      int64 // runs of bags: how many copies; 0 elsewhere
 }
 
-// SchemaRecord returns the record that sets a schema.
+// SchemaRecord returns the record that sets a schema. A schema that is not
+// valid, or whose JSON is larger than [MaxImage], is refused: no reader would
+// take it.
 func SchemaRecord(s *Schema) (Record, error) {
+	if err := s.Validate(); err != nil {
+		return Record{}, err
+	}
 	j, err := s.MarshalJSON()
-	return Record{Op: SetSchema, Collection: s.Collection, Image: j}, err
+	if err != nil {
+		return Record{}, fmt.Errorf("schema of collection %q: %w", s.Name, err)
+	}
+	if len(j) > MaxImage {
+		return Record{}, fmt.Errorf("schema of collection %q has %d bytes, the limit is %d: %w", s.Name, len(j), MaxImage, ErrSchema)
+	}
+	return Record{Op: SetSchema, Collection: s.Collection, Image: j}, nil
 }
 
 // Schema returns the schema that a SetSchema record carries.
@@ -92,7 +103,8 @@ var errTx = errors.New("transaction is malformed")
 
 // AppendTx appends the canonical encoding of a transaction: what the embedded
 // database logs and what a log hash covers. The effective time and the
-// position are not part of it.
+// position are not part of it. t holds at least one record, LSNs without
+// holes, and keys and images within their limits; AppendTx does not check.
 func AppendTx(dst []byte, t *Tx) []byte {
 	dst = binary.AppendUvarint(dst, uint64(t.ID))
 	dst = binary.AppendVarint(dst, int64(t.Commit))
@@ -111,7 +123,8 @@ func AppendTx(dst []byte, t *Tx) []byte {
 }
 
 // DecodeTx reads one transaction from the front of b and returns what follows
-// it. Keys and images point into b.
+// it. Keys and images point into b, and empty ones are nil. What AppendTx
+// would not write again byte for byte is refused.
 func DecodeTx(b []byte) (*Tx, []byte, error) {
 	d := decoder{b: b}
 	t := &Tx{ID: TxID(d.uvarint()), Commit: Time(d.varint())}
@@ -121,11 +134,10 @@ func DecodeTx(b []byte) (*Tx, []byte, error) {
 	if d.bad || n == 0 || n > uint64(len(d.b))/leastRecord || first == 0 || first > MaxLSN-LSN(n) {
 		return nil, nil, errTx
 	}
-	t.Records = make([]Record, n)
-	for i := range t.Records {
-		r := &t.Records[i]
-		r.LSN = first + LSN(i)
-		r.Op = Op(d.byte())
+	const firstAlloc = 1 << 14 // records; a false count costs no more than this
+	t.Records = make([]Record, 0, min(n, firstAlloc))
+	for i := range n {
+		r := Record{LSN: first + LSN(i), Op: Op(d.byte())}
 		c := d.uvarint()
 		r.Collection = CollectionID(c)
 		r.Key = d.bytes(MaxKey)
@@ -133,6 +145,7 @@ func DecodeTx(b []byte) (*Tx, []byte, error) {
 		if d.bad || !r.Op.Valid() || uint64(r.Collection) != c || c == 0 {
 			return nil, nil, fmt.Errorf("record %d of %d: %w", i+1, n, errTx)
 		}
+		t.Records = append(t.Records, r)
 	}
 	return t, d.b, nil
 }
@@ -157,7 +170,7 @@ func (d *decoder) byte() byte {
 
 func (d *decoder) uvarint() uint64 {
 	v, n := binary.Uvarint(d.b)
-	if n <= 0 {
+	if !minimal(d.b, n) {
 		d.fail()
 		return 0
 	}
@@ -167,7 +180,7 @@ func (d *decoder) uvarint() uint64 {
 
 func (d *decoder) varint() int64 {
 	v, n := binary.Varint(d.b)
-	if n <= 0 {
+	if !minimal(d.b, n) {
 		d.fail()
 		return 0
 	}

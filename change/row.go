@@ -33,12 +33,18 @@ func (s *Schema) EncodeKey(dst []byte, key ...Value) (Key, error) {
 	if len(key) != len(s.Key) {
 		return nil, fmt.Errorf("collection %q has %d key columns, got %d values: %w", s.Name, len(s.Key), len(key), ErrSchema)
 	}
-	start := len(dst)
+	start, decimals := len(dst), 0
 	for n, id := range s.Key {
 		if err := s.Columns[s.index(id)].accepts(key[n]); err != nil {
 			return nil, fmt.Errorf("key of collection %q: %w", s.Name, err)
 		}
+		if key[n].kind == kindDecimal {
+			decimals += len(key[n].str)
+		}
 		dst = appendKeyValue(dst, key[n])
+	}
+	if decimals > maxDecimal {
+		return nil, fmt.Errorf("key of collection %q: its decimals take %d bytes as text, the limit is %d: %w", s.Name, decimals, maxDecimal, ErrSchema)
 	}
 	if len(dst)-start > MaxKey {
 		return nil, fmt.Errorf("key of collection %q has %d bytes, the limit is %d: %w", s.Name, len(dst)-start, MaxKey, ErrSchema)
@@ -90,37 +96,64 @@ func (s *Schema) DecodeRow(row Row, key Key, image Image) (Row, error) {
 	}
 	row = row[:0]
 	for i := range s.Columns {
-		if image.Partial() {
+		if c := &s.Columns[i]; image.Partial() || c.Since == 1 {
 			row = append(row, Unchanged())
 		} else {
-			row = append(row, s.Columns[i].Default)
+			row = append(row, c.Default)
 		}
 	}
 	var f field
 	for len(b) > 0 {
 		if f, b, err = nextField(b, f.id); err != nil {
+			return nil, fmt.Errorf("collection %q: %w", s.Name, err)
+		}
+		i := s.index(f.id)
+		if i < 0 {
+			continue
+		}
+		if err := s.Columns[i].holds(f.k); err != nil {
+			return nil, fmt.Errorf("row of collection %q: %w", s.Name, err)
+		}
+		if row[i], err = f.value(); err != nil {
+			return nil, fmt.Errorf("collection %q, column %q: %w", s.Name, s.Columns[i].Name, err)
+		}
+	}
+	if !s.Bag() {
+		if err := s.decodeKeyInto(row, key); err != nil {
 			return nil, err
 		}
-		if i := s.index(f.id); i >= 0 {
-			row[i] = f.value()
-		}
 	}
-	if s.Bag() {
-		return row, nil
-	}
-	vs, err := DecodeKey(key)
-	if err != nil {
-		return nil, err
-	}
-	if len(vs) != len(s.Key) {
-		return nil, fmt.Errorf("key of collection %q holds %d values, want %d: %w", s.Name, len(vs), len(s.Key), ErrSchema)
-	}
-	for n, id := range s.Key {
-		if i := s.index(id); s.keyOnly(i) {
-			row[i] = vs[n]
+	for i := range row {
+		if row[i].IsUnchanged() && !image.Partial() {
+			return nil, s.missing(&s.Columns[i])
 		}
 	}
 	return row, nil
+}
+
+// decodeKeyInto sets the columns of row that only the key holds.
+func (s *Schema) decodeKeyInto(row Row, key Key) error {
+	d := keyDecoder{b: key, decimals: maxDecimal}
+	for n, id := range s.Key {
+		if len(d.b) == 0 {
+			return fmt.Errorf("key of collection %q holds %d values, want %d: %w", s.Name, n, len(s.Key), ErrSchema)
+		}
+		v, err := d.next()
+		if err != nil {
+			return fmt.Errorf("collection %q: %w", s.Name, err)
+		}
+		i := s.index(id)
+		if v.Type() != s.Columns[i].Type {
+			return fmt.Errorf("key of collection %q: column %q is %s, got %s: %w", s.Name, s.Columns[i].Name, s.Columns[i].Type, v.typeName(), ErrSchema)
+		}
+		if s.keyOnly(i) {
+			row[i] = v
+		}
+	}
+	if len(d.b) > 0 {
+		return fmt.Errorf("key of collection %q holds more than %d values: %w", s.Name, len(s.Key), ErrSchema)
+	}
+	return nil
 }
 
 // bagKeySize is the length of a bag's key in bytes.
@@ -144,7 +177,7 @@ func (s *Schema) BagKey(image Image) (Key, error) {
 		if f, b, err = nextField(b, f.id); err != nil {
 			return nil, err
 		}
-		if i := s.index(f.id); i >= 0 && s.Columns[i].Since > 1 && f.value() == s.Columns[i].Default {
+		if i := s.index(f.id); i >= 0 && s.Columns[i].Since > 1 && f.unchecked() == s.Columns[i].Default {
 			continue
 		}
 		reduced = appendRawField(reduced, f, last)

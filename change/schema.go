@@ -1,11 +1,13 @@
 package change
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -113,7 +115,7 @@ func (s *Schema) index(id ColumnID) int {
 		return i
 	}
 	i, ok := slices.BinarySearchFunc(s.Columns, id, func(c Column, id ColumnID) int {
-		return int(int64(c.ID) - int64(id))
+		return cmp.Compare(c.ID, id)
 	})
 	if !ok {
 		return -1
@@ -124,11 +126,13 @@ func (s *Schema) index(id ColumnID) int {
 // Validate reports what is wrong with the schema by itself.
 func (s *Schema) Validate() error {
 	bad := func(format string, args ...any) error {
-		return fmt.Errorf("schema of collection %q: %s", s.Name, fmt.Sprintf(format, args...))
+		return fmt.Errorf("schema of collection %q: %s: %w", s.Name, fmt.Sprintf(format, args...), ErrSchema)
 	}
 	switch {
 	case s.Name == "" || len(s.Name) > MaxName:
 		return bad("the name has %d bytes, want 1 to %d", len(s.Name), MaxName)
+	case !utf8.ValidString(s.Name):
+		return bad("the name is not UTF-8")
 	case s.Collection == 0:
 		return bad("collection ID 0")
 	case s.Version == 0:
@@ -137,41 +141,60 @@ func (s *Schema) Validate() error {
 		return bad("%d columns, want 1 to %d", len(s.Columns), MaxColumns)
 	}
 	names := make(map[string]bool, len(s.Columns))
-	var last ColumnID
-	for _, c := range s.Columns {
+	last := Column{Since: 1}
+	for i := range s.Columns {
+		c := &s.Columns[i]
 		switch {
-		case c.ID <= last:
-			return bad("column %q has ID %d after %d", c.Name, c.ID, last)
-		case c.Name == "" || len(c.Name) > MaxName:
-			return bad("a column name has %d bytes, want 1 to %d", len(c.Name), MaxName)
+		case c.ID <= last.ID:
+			return bad("column %q has ID %d after %d", c.Name, c.ID, last.ID)
 		case names[c.Name]:
 			return bad("column %q is there twice", c.Name)
-		case typeNames[c.Type] == "":
-			return bad("column %q has unknown type %d", c.Name, c.Type)
-		case (c.NativeType != "") != (c.Type == Native):
-			return bad("column %q of type %s has native type %q", c.Name, c.Type, c.NativeType)
-		case c.Since == 0 || c.Since > s.Version:
-			return bad("column %q is there since version %d of %d", c.Name, c.Since, s.Version)
+		case c.Since < last.Since || c.Since > s.Version:
+			return bad("column %q is there since version %d, want %d to %d", c.Name, c.Since, last.Since, s.Version)
 		}
-		if c.Default.IsUnchanged() {
-			return bad("column %q has no default; Null is one", c.Name)
-		}
-		if err := c.accepts(c.Default); err != nil && !c.Default.IsNull() {
-			return bad("default: %v", err)
+		if err := c.validate(); err != nil {
+			return bad("%v", err)
 		}
 		names[c.Name] = true
-		last = c.ID
+		last = *c
 	}
-	seen := make(map[ColumnID]bool)
+	seen := make(map[ColumnID]bool, len(s.Key))
 	for _, id := range s.Key {
 		i := s.index(id)
-		if i < 0 || seen[id] {
+		switch {
+		case i < 0 || seen[id]:
 			return bad("key column %d is missing or there twice", id)
-		}
-		if s.Columns[i].Nullable {
+		case s.Columns[i].Nullable:
 			return bad("key column %q is nullable", s.Columns[i].Name)
+		case s.Columns[i].Since != 1:
+			return bad("key column %q was not there from the start", s.Columns[i].Name)
 		}
 		seen[id] = true
+	}
+	return nil
+}
+
+// validate reports what is wrong with a column by itself.
+func (c *Column) validate() error {
+	switch {
+	case c.Name == "" || len(c.Name) > MaxName:
+		return fmt.Errorf("a column name has %d bytes, want 1 to %d", len(c.Name), MaxName)
+	case !utf8.ValidString(c.Name) || !utf8.ValidString(c.NativeType):
+		return fmt.Errorf("column %q: the name or the native type is not UTF-8", c.Name)
+	case typeNames[c.Type] == "":
+		return fmt.Errorf("column %q has unknown type %d", c.Name, c.Type)
+	case (c.NativeType != "") != (c.Type == Native) || len(c.NativeType) > MaxName:
+		return fmt.Errorf("column %q of type %s has native type %.40q (want 1 to %d bytes for native, none otherwise)",
+			c.Name, c.Type, c.NativeType, MaxName)
+	case c.Default.IsUnchanged():
+		return fmt.Errorf("column %q has no default; Null is one", c.Name)
+	case c.Since == 1 && !c.Default.IsNull():
+		return fmt.Errorf("column %q was there from the start and has a default", c.Name)
+	case c.Since == 1:
+		return nil
+	}
+	if err := c.accepts(c.Default); err != nil {
+		return fmt.Errorf("default of an added column: %w", err)
 	}
 	return nil
 }
@@ -181,7 +204,7 @@ func (s *Schema) Validate() error {
 // where they are not nullable.
 func (s *Schema) Follows(prev *Schema) error {
 	bad := func(format string, args ...any) error {
-		return fmt.Errorf("schema version %d of collection %q: %s", s.Version, prev.Name, fmt.Sprintf(format, args...))
+		return fmt.Errorf("schema version %d of collection %q: %s: %w", s.Version, prev.Name, fmt.Sprintf(format, args...), ErrSchema)
 	}
 	switch {
 	case prev.Dropped:
@@ -202,7 +225,10 @@ func (s *Schema) Follows(prev *Schema) error {
 			}
 			continue
 		}
-		if c.Since != s.Version || (c.Default.IsNull() && !c.Nullable) {
+		switch {
+		case c.Since != s.Version:
+			return bad("added column %q says it is there since version %d", c.Name, c.Since)
+		case c.Default.IsNull() && !c.Nullable:
 			return bad("added column %q needs a default or to be nullable", c.Name)
 		}
 	}
@@ -214,17 +240,21 @@ func (c *Column) accepts(v Value) error {
 	if v.IsNull() && c.Nullable {
 		return nil
 	}
-	if v.kind == kindText && !utf8.ValidString(v.str) {
-		return fmt.Errorf("column %q is text, got bytes that are not UTF-8: %w", c.Name, ErrSchema)
-	}
 	if v.Type() != c.Type {
-		got := v.Type().String()
-		if v.IsNull() {
-			got = "null"
-		}
-		return fmt.Errorf("column %q is %s, got %s: %w", c.Name, c.Type, got, ErrSchema)
+		return fmt.Errorf("column %q is %s, got %s: %w", c.Name, c.Type, v.typeName(), ErrSchema)
+	}
+	if (v.kind == kindText || v.kind == kindNative) && !utf8.ValidString(v.str) {
+		return fmt.Errorf("column %q is %s, got bytes that are not UTF-8: %w", c.Name, c.Type, ErrSchema)
 	}
 	return nil
+}
+
+// holds reports whether a stored value of kind k may stand in the column.
+func (c *Column) holds(k kind) error {
+	if types[k&15] == c.Type || (k == kindNull && c.Nullable) {
+		return nil
+	}
+	return fmt.Errorf("column %q is %s, got %s: %w", c.Name, c.Type, Value{kind: k}.typeName(), ErrSchema)
 }
 
 // keyOnly reports whether the column's value is held by the key alone. Floats
@@ -274,10 +304,13 @@ func (s *Schema) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads what [Schema.MarshalJSON] wrote and validates it.
 func (s *Schema) UnmarshalJSON(b []byte) error {
 	var j schemaJSON
-	d := json.NewDecoder(strings.NewReader(string(b)))
+	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&j); err != nil {
 		return fmt.Errorf("schema: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("schema: something follows its JSON")
 	}
 	out := Schema{Collection: j.Collection, Name: j.Name, Version: j.Version, Key: j.Key, Dropped: j.Dropped}
 	for _, cj := range j.Columns {

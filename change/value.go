@@ -8,7 +8,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 )
 
@@ -49,8 +48,13 @@ func ParseType(s string) (Type, error) {
 	return 0, fmt.Errorf("unknown column type %q (want bool, int64, float64, text, bytes, time, decimal or native)", s)
 }
 
-// MarshalText writes the type's name.
-func (t Type) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+// MarshalText writes the type's name; a type that has none is refused.
+func (t Type) MarshalText() ([]byte, error) {
+	if typeNames[t] == "" {
+		return nil, fmt.Errorf("unknown column type %d", uint8(t))
+	}
+	return []byte(t.String()), nil
+}
 
 // UnmarshalText reads the type's name.
 func (t *Type) UnmarshalText(b []byte) (err error) { *t, err = ParseType(string(b)); return err }
@@ -101,10 +105,13 @@ func IntValue(i int64) Value { return Value{kind: kindInt64, num: uint64(i)} }
 // FloatValue returns a value of type [Float64]. Every NaN becomes the same NaN.
 func FloatValue(f float64) Value {
 	if f != f {
-		f = math.NaN()
+		return Value{kind: kindFloat64, num: canonicalNaN}
 	}
 	return Value{kind: kindFloat64, num: math.Float64bits(f)}
 }
+
+// canonicalNaN is the bits of the only NaN that is stored.
+const canonicalNaN = 0x7ff8000000000001
 
 // TextValue returns a value of type [Text].
 func TextValue(s string) Value { return Value{kind: kindText, str: s} }
@@ -134,26 +141,23 @@ func (v Value) IsUnchanged() bool { return v.kind == kindUnchanged }
 
 // Type returns the type of the value, or 0 for Null and Unchanged.
 func (v Value) Type() Type {
-	switch v.kind {
-	case kindFalse, kindTrue:
-		return Bool
-	case kindInt64:
-		return Int64
-	case kindFloat64:
-		return Float64
-	case kindText:
-		return Text
-	case kindBytes:
-		return Bytes
-	case kindTimestamp:
-		return Timestamp
-	case kindDecimal:
-		return Decimal
-	case kindNative:
-		return Native
-	}
-	return 0
+	return types[v.kind&15]
 }
+
+// typeName names what the value is, for messages.
+func (v Value) typeName() string {
+	switch v.kind {
+	case kindUnchanged:
+		return "unchanged"
+	case kindNull:
+		return "null"
+	}
+	return v.Type().String()
+}
+
+// types maps kinds to types.
+var types = [16]Type{kindFalse: Bool, kindTrue: Bool, kindInt64: Int64, kindFloat64: Float64, kindText: Text,
+	kindBytes: Bytes, kindTimestamp: Timestamp, kindDecimal: Decimal, kindNative: Native}
 
 // Bool returns a Bool value's content; false for any other.
 func (v Value) Bool() bool { return v.kind == kindTrue }
@@ -243,8 +247,12 @@ func marshalText(s string) ([]byte, error) {
 }
 
 // ParseJSON reads a value of type t from the form that [Value.MarshalJSON]
-// writes. Numbers are exact: one that does not fit the type is refused.
+// writes. Numbers may also stand in a string. A float becomes the nearest one;
+// every other number is exact or refused, as is text that JSON can't hold.
 func ParseJSON(t Type, raw []byte) (Value, error) {
+	if !json.Valid(raw) {
+		return Value{}, fmt.Errorf("%.40q is not JSON", raw)
+	}
 	s := strings.TrimSpace(string(raw))
 	if s == "null" {
 		return Null(), nil
@@ -260,8 +268,11 @@ func ParseJSON(t Type, raw []byte) (Value, error) {
 		if err := json.Unmarshal(raw, &text); err != nil {
 			return Value{}, err
 		}
+		if strings.Count(text, "\ufffd") != replacements(s) {
+			return Value{}, fmt.Errorf("%.40q is not UTF-8, or has half a surrogate pair", s)
+		}
 		if t == Bytes {
-			b, err := base64.StdEncoding.DecodeString(text)
+			b, err := base64.StdEncoding.Strict().DecodeString(text)
 			if err != nil {
 				return Value{}, fmt.Errorf("bytes are not base64: %w", err)
 			}
@@ -270,15 +281,34 @@ func ParseJSON(t Type, raw []byte) (Value, error) {
 		return ParseValue(t, text)
 	}
 	switch {
-	case t == Text || t == Native || t == Bytes || t == Timestamp || t == Bool || s == "" || s[0] == '{' || s[0] == '[':
+	case t != Int64 && t != Float64 && t != Decimal, s[0] == '{', s[0] == '[':
 		return Value{}, fmt.Errorf("got %.40s, want a value of type %s", s, t)
 	}
 	return ParseValue(t, s)
 }
 
+// replacements counts the U+FFFD that the JSON string s writes itself, so that
+// those which the decoder put in the place of damage can be told from them.
+func replacements(s string) int {
+	n := 0
+	for i := 0; i < len(s); i++ {
+		switch {
+		case strings.HasPrefix(s[i:], "\ufffd"):
+			n++
+		case s[i] == '\\':
+			if strings.EqualFold(s[i+1:min(i+6, len(s))], "ufffd") {
+				n++
+			}
+			i++ // what is escaped; the decoder has checked that it is there
+		}
+	}
+	return n
+}
+
 // ParseValue reads a value of type t from plain text, as a person types it or
-// a CSV file holds it: Bool true or false, Timestamp RFC 3339, Bytes and Text
-// as they are.
+// a CSV file holds it: Bool true or false, Timestamp as [Time.UnmarshalText]
+// reads it, Bytes, Text and Native as they are. A float becomes the nearest
+// one; every other number is exact or refused.
 func ParseValue(t Type, s string) (Value, error) {
 	var v Value
 	var err error
@@ -301,9 +331,11 @@ func ParseValue(t Type, s string) (Value, error) {
 	case Bytes:
 		v = BytesValue([]byte(s))
 	case Timestamp:
-		var p time.Time
-		p, err = time.Parse(time.RFC3339Nano, s)
-		v = TimeValue(TimeOf(p))
+		var at Time
+		if err := at.UnmarshalText([]byte(s)); err != nil {
+			return v, err
+		}
+		v = TimeValue(at)
 	case Decimal:
 		return ParseDecimal(s)
 	case Native:
