@@ -35,8 +35,8 @@ func ParseLSN(s string) (LSN, error) {
 // ParseHexLSN reads the form that [LSN.Hex] writes.
 func ParseHexLSN(s string) (LSN, error) {
 	n, err := strconv.ParseUint(s, 16, 64)
-	if err != nil || len(s) != 16 {
-		return 0, fmt.Errorf("LSN %q is not 16 hexadecimal digits", s)
+	if err != nil || LSN(n).Hex() != s {
+		return 0, fmt.Errorf("LSN %q is not 16 hexadecimal digits in lower case", s)
 	}
 	return LSN(n), nil
 }
@@ -54,14 +54,29 @@ func (t Time) Std() time.Time { return time.UnixMicro(int64(t)).UTC() }
 // timeLayout always shows six digits, so that times of one year range sort as text.
 const timeLayout = "2006-01-02T15:04:05.000000Z"
 
-// String returns the instant as RFC 3339 in UTC with microseconds.
-func (t Time) String() string { return t.Std().Format(timeLayout) }
+// String returns the instant as RFC 3339 in UTC with microseconds. An instant
+// outside the years 0 to 9999, which RFC 3339 can't say, is "@" and its number.
+func (t Time) String() string {
+	if p := t.Std(); p.Year() >= 0 && p.Year() <= 9999 {
+		return p.Format(timeLayout)
+	}
+	return "@" + strconv.FormatInt(int64(t), 10)
+}
 
 // MarshalText writes the form of [Time.String].
 func (t Time) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
-// UnmarshalText reads RFC 3339 with any zone; digits below the microsecond are refused.
+// UnmarshalText reads RFC 3339 with any zone, or "@" and a number of
+// microseconds; digits below the microsecond are refused.
 func (t *Time) UnmarshalText(b []byte) error {
+	if len(b) > 0 && b[0] == '@' {
+		n, err := strconv.ParseInt(string(b[1:]), 10, 64)
+		if err != nil {
+			return fmt.Errorf("time %q is not @ and a number of microseconds since 1970", b)
+		}
+		*t = Time(n)
+		return nil
+	}
 	p, err := time.Parse(time.RFC3339Nano, string(b))
 	if err != nil {
 		return fmt.Errorf("time %q is not RFC 3339, such as 2026-11-22T17:41:58.123456Z", b)
