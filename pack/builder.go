@@ -1,0 +1,303 @@
+package pack
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/tidemarkdb/tidemark/change"
+)
+
+// builder collects the records of one block and encodes them.
+type builder struct {
+	kind    Kind
+	records int
+	raw     int // bytes of keys, images and positions
+	keys    int
+	pos     int
+	base    change.LSN // of the first record
+	least   change.LSN
+	most    change.LSN
+
+	classes []column
+	classOf []byte
+	byClass map[classID]int
+	last    int // class of the last record
+
+	txs       int
+	before    int64 // records of the first transaction in earlier blocks
+	txRecords []byte
+	txID      []byte
+	txCommit  []byte
+	txTime    []byte
+	txPosLen  []byte
+	txPos     []byte
+	lastTx    txHead
+	firstTime change.Time
+
+	hashes []uint64 // of the rows, for the filter
+
+	scratch []byte // a stream, gathered from the classes
+	streams []stream
+	zipped  [][]byte // memory of the compressed streams
+}
+
+// column is one class with its parts of the streams.
+type column struct {
+	classID
+	records  int
+	shared   []byte
+	keyLen   []byte
+	keys     []byte
+	imageLen []byte
+	images   []byte
+	lsns     []byte
+	counts   []byte
+	anyLSN   bool // one differs from the block's
+	lastKey  []byte
+}
+
+type classID struct {
+	op         change.Op
+	parts      uint8
+	collection change.CollectionID
+}
+
+// txHead is what a block stores of a transaction.
+type txHead struct {
+	id        change.TxID
+	commit    change.Time
+	effective change.Time
+	position  change.Position
+	records   int64
+}
+
+// reset empties the builder, keeping its memory.
+func (b *builder) reset() {
+	for i := range b.classes {
+		c := &b.classes[i]
+		*c = column{shared: c.shared[:0], keyLen: c.keyLen[:0], keys: c.keys[:0], imageLen: c.imageLen[:0],
+			images: c.images[:0], lsns: c.lsns[:0], counts: c.counts[:0], lastKey: c.lastKey[:0]}
+	}
+	clear(b.byClass)
+	*b = builder{kind: b.kind, classes: b.classes[:0], classOf: b.classOf[:0], byClass: b.byClass,
+		txRecords: b.txRecords[:0], txID: b.txID[:0], txCommit: b.txCommit[:0], txTime: b.txTime[:0],
+		txPosLen: b.txPosLen[:0], txPos: b.txPos[:0], hashes: b.hashes[:0],
+		scratch: b.scratch[:0], streams: b.streams[:0], zipped: b.zipped}
+}
+
+// partsOf returns which parts the record has.
+func partsOf(r *change.Record) uint8 {
+	var p uint8
+	if len(r.Key) > 0 {
+		p |= partKey
+	}
+	if len(r.Image) > 0 {
+		p |= partImage
+	}
+	if r.Count != 0 {
+		p |= partCount
+	}
+	return p
+}
+
+// class returns the number of the record's class, adding one if need be, or
+// −1 when the block has no room for another.
+func (b *builder) class(id classID) int {
+	if b.last < len(b.classes) && b.classes[b.last].classID == id {
+		return b.last
+	}
+	i, ok := b.byClass[id]
+	if !ok {
+		if i = len(b.classes); i == maxClasses {
+			return -1
+		}
+		if i < cap(b.classes) {
+			b.classes = b.classes[:i+1]
+		} else {
+			b.classes = append(b.classes, column{})
+		}
+		b.classes[i].classID = id
+		if b.byClass == nil {
+			b.byClass = make(map[classID]int)
+		}
+		b.byClass[id] = i
+	}
+	b.last = i
+	return i
+}
+
+// fits reports whether a record and raw more bytes have room in the block of
+// this target size. An empty block has room for anything.
+func (b *builder) fits(r *change.Record, raw, target int) bool {
+	return b.records == 0 ||
+		b.records < MaxBlockRecords && b.raw+raw <= target && b.class(classID{r.Op, partsOf(r), r.Collection}) >= 0
+}
+
+// add appends a record that fits.
+func (b *builder) add(r *change.Record) {
+	id := classID{r.Op, partsOf(r), r.Collection}
+	k := b.class(id)
+	c := &b.classes[k]
+	if b.records == 0 {
+		b.base, b.least, b.most = r.LSN, r.LSN, r.LSN
+	}
+	b.least, b.most = min(b.least, r.LSN), max(b.most, r.LSN)
+	b.records++
+	c.records++
+	b.classOf = append(b.classOf, byte(k))
+	if id.parts&partKey != 0 {
+		shared := sharedPrefix(c.lastKey, r.Key, 255)
+		c.shared = append(c.shared, byte(shared))
+		c.keyLen = binary.AppendUvarint(c.keyLen, uint64(len(r.Key)-shared))
+		c.keys = append(c.keys, r.Key[shared:]...)
+		c.lastKey = append(c.lastKey[:shared], r.Key[shared:]...)
+		b.keys += len(r.Key)
+		b.hashes = append(b.hashes, rowHash(r.Collection, r.Key))
+	}
+	if id.parts&partImage != 0 {
+		c.imageLen = binary.AppendUvarint(c.imageLen, uint64(len(r.Image)))
+		c.images = append(c.images, r.Image...)
+	}
+	if id.parts&partCount != 0 {
+		c.counts = binary.AppendVarint(c.counts, r.Count)
+	}
+	if b.kind == Run {
+		c.lsns = binary.AppendVarint(c.lsns, int64(r.LSN-b.base))
+		c.anyLSN = c.anyLSN || r.LSN != b.base
+	}
+	b.raw += len(r.Key) + len(r.Image)
+}
+
+// begin says that the records added next are of a transaction of which before
+// records lie in earlier blocks.
+func (b *builder) begin(t txHead, before int64) {
+	if b.txs == 0 {
+		b.before, b.firstTime, b.lastTx = before, t.effective, txHead{}
+	}
+	b.txs++
+	b.txRecords = binary.AppendUvarint(b.txRecords, uint64(t.records))
+	b.txID = binary.AppendVarint(b.txID, int64(t.id-b.lastTx.id))
+	b.txCommit = binary.AppendVarint(b.txCommit, int64(t.commit-b.lastTx.commit))
+	b.txTime = binary.AppendVarint(b.txTime, int64(t.effective-t.commit))
+	shared := sharedPrefix([]byte(b.lastTx.position), []byte(t.position), len(t.position))
+	b.txPosLen = binary.AppendUvarint(b.txPosLen, uint64(shared))
+	b.txPosLen = binary.AppendUvarint(b.txPosLen, uint64(len(t.position)-shared))
+	b.txPos = append(b.txPos, t.position[shared:]...)
+	b.pos += len(t.position)
+	b.raw += len(t.position)
+	b.lastTx = t
+}
+
+// append encodes the block.
+func (b *builder) append(dst []byte, z *zstd.Encoder) []byte {
+	b.streams = b.streams[:0]
+	b.scratch = binary.AppendUvarint(b.scratch[:0], uint64(len(b.classes)))
+	anyLSN := false
+	for i := range b.classes {
+		c := &b.classes[i]
+		b.scratch = append(b.scratch, byte(c.op), c.parts)
+		b.scratch = binary.AppendUvarint(b.scratch, uint64(c.collection))
+		b.scratch = binary.AppendUvarint(b.scratch, uint64(c.records))
+		anyLSN = anyLSN || c.anyLSN
+	}
+	b.stream(streamClasses, b.scratch, z)
+	if len(b.classes) > 1 {
+		b.stream(streamClassOf, b.classOf, z)
+	}
+	b.gather(streamKeyShared, z, func(c *column) []byte { return c.shared })
+	b.gather(streamKeyLen, z, func(c *column) []byte { return c.keyLen })
+	b.gather(streamKeys, z, func(c *column) []byte { return c.keys })
+	b.gather(streamImageLen, z, func(c *column) []byte { return c.imageLen })
+	b.gather(streamImages, z, func(c *column) []byte { return c.images })
+	if anyLSN {
+		b.gather(streamLSN, z, func(c *column) []byte { return c.lsns })
+	}
+	b.gather(streamCounts, z, func(c *column) []byte { return c.counts })
+	b.stream(streamTxRecords, b.txRecords, z)
+	b.stream(streamTxID, b.txID, z)
+	b.stream(streamTxCommit, b.txCommit, z)
+	b.stream(streamTxTime, b.txTime, z)
+	if b.pos > 0 {
+		b.stream(streamTxPosLen, b.txPosLen, z)
+		b.stream(streamTxPosition, b.txPos, z)
+	}
+	return b.appendStreams(dst)
+}
+
+func (b *builder) appendStreams(dst []byte) []byte {
+	le := binary.LittleEndian
+	dst = le.AppendUint32(dst, uint32(b.records))
+	dst = le.AppendUint32(dst, uint32(b.keys))
+	dst = le.AppendUint32(dst, uint32(b.pos))
+	dst = le.AppendUint32(dst, uint32(b.txs))
+	dst = le.AppendUint64(dst, uint64(b.base))
+	dst = le.AppendUint64(dst, uint64(b.before))
+	dst = le.AppendUint32(dst, uint32(len(b.streams)))
+	dst = le.AppendUint32(dst, 0) // flags
+	for i := range b.streams {
+		s := &b.streams[i]
+		dst = append(dst, s.id, s.encoding, 0, 0)
+		dst = le.AppendUint32(dst, uint32(len(s.data)))
+		dst = le.AppendUint32(dst, uint32(s.raw))
+	}
+	for i := range b.streams {
+		dst = append(dst, b.streams[i].data...)
+	}
+	return dst
+}
+
+// gather encodes one stream from its parts in all classes.
+func (b *builder) gather(id byte, z *zstd.Encoder, part func(*column) []byte) {
+	if len(b.classes) == 1 {
+		b.stream(id, part(&b.classes[0]), z)
+		return
+	}
+	b.scratch = b.scratch[:0]
+	for i := range b.classes {
+		b.scratch = append(b.scratch, part(&b.classes[i])...)
+	}
+	b.stream(id, b.scratch, z)
+}
+
+// leastZip is the size in bytes from which on compressing is tried, and the
+// part of a stream that it has to save is 1/worthIt.
+const (
+	leastZip = 64
+	worthIt  = 32
+)
+
+// stream encodes one stream; one without bytes is left out. raw need not live
+// on after the call.
+func (b *builder) stream(id byte, raw []byte, z *zstd.Encoder) {
+	if len(raw) == 0 {
+		return
+	}
+	n := len(b.streams)
+	if n == len(b.zipped) {
+		b.zipped = append(b.zipped, nil)
+	}
+	s := stream{id: id, encoding: encodingRaw, raw: len(raw)}
+	out := b.zipped[n][:0]
+	if len(raw) >= leastZip {
+		out = z.EncodeAll(raw, out)
+		s.encoding = encodingZstd
+	}
+	if s.encoding == encodingRaw || len(out) > len(raw)-len(raw)/worthIt {
+		s.encoding = encodingRaw
+		out = append(out[:0], raw...)
+	}
+	b.zipped[n], s.data = out, out
+	b.streams = append(b.streams, s)
+}
+
+// encoders holds idle encoders: each has tables of some hundred kilobytes that
+// are dear to make and to clear.
+var encoders = sync.Pool{New: func() any {
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
+	if err != nil {
+		panic("pack: zstd refuses its options: " + err.Error())
+	}
+	return z
+}}

@@ -1,0 +1,162 @@
+package pack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tidemarkdb/tidemark/change"
+)
+
+// Verify reads the whole pack and proves every byte of it, without decoding a
+// record.
+func (r *Reader) Verify(ctx context.Context) error {
+	head, err := r.read(ctx, -1, 0, headerSize, nil)
+	if err != nil {
+		return err
+	}
+	if err := r.checkHeader(head); err != nil {
+		return err
+	}
+	w := r.window(len(r.ix.Blocks))
+	defer w.close()
+	for i := range r.ix.Blocks {
+		stored, err := w.stored(ctx, i)
+		if err != nil {
+			return err
+		}
+		if err := r.prove(i, r.ix.Blocks[i].Offset, stored, r.ix.Blocks[i].Hash); err != nil {
+			return err
+		}
+	}
+	return r.loadFilters(ctx, 0, len(r.ix.Blocks))
+}
+
+// VerifyRecords proves the whole pack, decodes every record, and holds order,
+// transactions, statistics, tombstones and filters against what the records say.
+func (r *Reader) VerifyRecords(ctx context.Context) error {
+	if err := r.Verify(ctx); err != nil {
+		return err
+	}
+	v := verifier{r: r, stats: make(map[change.CollectionID]*CollectionInfo)}
+	i := 0
+	for b, err := range r.Blocks(ctx, 0, len(r.ix.Blocks), 0) {
+		if err != nil {
+			return err
+		}
+		if err := v.block(i, b); err != nil {
+			return r.corrupt(i, r.ix.Blocks[i].Offset, err)
+		}
+		i++
+	}
+	if err := v.end(); err != nil {
+		return r.corrupt(-1, r.ref.Size-r.ref.Tail, err)
+	}
+	return nil
+}
+
+// verifier derives the index again from the records.
+type verifier struct {
+	r          *Reader
+	stats      map[change.CollectionID]*CollectionInfo
+	tombstones []Tombstone
+	schemas    []SchemaMark
+	txs        int64
+	open       TxPart // the last part
+	last       RowKey
+}
+
+func (v *verifier) block(n int, b *Block) error {
+	info := &v.r.ix.Blocks[n]
+	for i := range b.txs {
+		p := &b.txs[i]
+		if p.Before != v.open.After || p.Before && (p.First != v.open.First || p.ID != v.open.ID || p.Count != v.open.Count ||
+			p.Commit != v.open.Commit || p.Effective != v.open.Effective || p.Position != v.open.Position) {
+			return fmt.Errorf("transaction %d at LSN %d does not follow transaction %d at LSN %d", p.ID, p.First, v.open.ID, v.open.First)
+		}
+		if !p.Before {
+			v.txs++
+		}
+		v.open = *p
+	}
+	least, most := change.MaxLSN, change.LSN(0)
+	for i := range b.records {
+		r := &b.records[i]
+		least, most = min(least, r.LSN), max(most, r.LSN)
+		if err := v.record(r, info.filterSize > 0, v.r.filters[n]); err != nil {
+			return fmt.Errorf("record %d: %w", i, err)
+		}
+	}
+	if least != info.First || most != info.Last {
+		return fmt.Errorf("LSNs %d to %d, want %d to %d", least, most, info.First, info.Last)
+	}
+	return nil
+}
+
+func (v *verifier) record(r *change.Record, filtered bool, filter []byte) error {
+	c := v.stats[r.Collection]
+	if c == nil {
+		c = &CollectionInfo{ID: r.Collection}
+		v.stats[r.Collection] = c
+	}
+	*c.count(r.Op)++
+	c.Raw += int64(len(r.Key) + len(r.Image))
+	if len(r.Key) > 0 {
+		if len(c.MinKey) == 0 || r.Key.Compare(c.MinKey) < 0 {
+			c.MinKey = slices.Clone(r.Key)
+		}
+		if r.Key.Compare(c.MaxKey) > 0 {
+			c.MaxKey = slices.Clone(r.Key)
+		}
+		if filtered && !filterHas(filter, rowHash(r.Collection, r.Key)) {
+			return fmt.Errorf("row %v is not in the filter", rowOf(r))
+		}
+	}
+	if v.r.ix.Kind == Run {
+		if rowOf(r).Compare(v.last) <= 0 {
+			return fmt.Errorf("row %v after %v", rowOf(r), v.last)
+		}
+		v.last = RowKey{r.Collection, append(v.last.Key[:0], r.Key...)}
+		return nil
+	}
+	switch r.Op {
+	case change.Truncate:
+		v.tombstones = append(v.tombstones, Tombstone{Collection: r.Collection, LSN: r.LSN})
+	case change.SetSchema:
+		s, err := r.Schema()
+		if err != nil {
+			return err
+		}
+		v.schemas = append(v.schemas, SchemaMark{r.Collection, r.LSN})
+		if s.Dropped {
+			v.tombstones = append(v.tombstones, Tombstone{r.Collection, r.LSN, true})
+		}
+	}
+	return nil
+}
+
+func (v *verifier) end() error {
+	ix := v.r.ix
+	switch {
+	case v.open.After:
+		return fmt.Errorf("the pack ends inside transaction %d", v.open.ID)
+	case v.txs != ix.Txs:
+		return fmt.Errorf("index has %d transactions, the blocks %d", ix.Txs, v.txs)
+	case ix.Kind == Log && !slices.Equal(v.tombstones, ix.Tombstones):
+		return fmt.Errorf("index has tombstones %v, the blocks %v", ix.Tombstones, v.tombstones)
+	case !slices.Equal(v.schemas, ix.Schemas):
+		return fmt.Errorf("index has schema changes %v, the blocks %v", ix.Schemas, v.schemas)
+	case len(v.stats) != len(ix.Collections):
+		return errors.New("index and blocks differ in their collections")
+	}
+	for i := range ix.Collections {
+		got, want := v.stats[ix.Collections[i].ID], &ix.Collections[i]
+		if got == nil || got.Inserts != want.Inserts || got.Updates != want.Updates || got.Deletes != want.Deletes ||
+			got.Truncates != want.Truncates || got.Schemas != want.Schemas || got.Raw != want.Raw ||
+			got.MinKey.Compare(want.MinKey) != 0 || got.MaxKey.Compare(want.MaxKey) != 0 {
+			return fmt.Errorf("index says %+v, the blocks %+v", want, got)
+		}
+	}
+	return nil
+}
