@@ -23,9 +23,14 @@ var (
 	ErrNotFound = errors.New("object not found")
 
 	// ErrUnavailable is returned when the store as a whole cannot be reached
-	// or used (directory missing, mount gone, not writable), as opposed to
-	// one object of it. The caller may try again later.
+	// or used (directory missing, mount gone, full, not writable), as opposed
+	// to one object of it. The caller may try again later.
 	ErrUnavailable = errors.New("store unavailable")
+
+	// ErrBadKey is returned for a key that breaks the rules of [Bucket]: by
+	// its form, or because it is a directory of a stored key or lies under
+	// one. It is a mistake of the program; trying again does not help.
+	ErrBadKey = errors.New("bad key")
 )
 
 // Info describes one stored object.
@@ -37,8 +42,14 @@ type Info struct {
 // A Bucket stores immutable objects under keys.
 //
 // A key is one or more segments of [A-Za-z0-9._-], separated by '/'; no
-// segment is empty, starts with a dot or is longer than 200 bytes (see
-// [CheckKey]). Keys are ordered bytewise.
+// segment is empty, starts or ends with a dot or is longer than
+// [MaxSegmentLen], and the key is no longer than [MaxKeyLen] (see [CheckKey]).
+// Every method but List refuses another key with ErrBadKey. Keys are ordered
+// bytewise, '/' like any other byte: "a-b" < "a/b" < "a0".
+//
+// Two stored keys never differ by case only, and none is a directory of the
+// other ("a" and "a/b"): callers see to it, since not every store can tell
+// them apart. Dir and Mem refuse the second of "a" and "a/b" with ErrBadKey.
 //
 // All methods are safe for concurrent use by several goroutines and, unless
 // the implementation says otherwise, by several processes and hosts. No method
@@ -49,17 +60,20 @@ type Bucket interface {
 	// one winner when several create the same key, and is durable when
 	// Create returns nil: it survives a crash of process and machine.
 	//
-	// An error that wraps ErrExists says that the key was taken. An error
-	// from body is returned wrapped, and nothing is stored. After any other
-	// error the object may nevertheless exist now or come into existence
-	// later; it is then whole.
+	// An error that wraps ErrExists says that the key was taken and that the
+	// object there is durable; body may have been read or not. An error from
+	// body, and ctx ending before body did, is returned wrapped, and nothing
+	// is stored. After any other error the object may nevertheless exist now
+	// or come into existence later; it is then whole.
 	Create(ctx context.Context, key string, body io.Reader) error
 
 	// Read returns length bytes of the object from offset on; length < 0
-	// means up to the end. Reading past the end yields io.ErrUnexpectedEOF
-	// from the reader (or from Read itself), never a silent short read;
-	// with length < 0 the reader yields every byte up to the end or an error.
-	// A missing object is ErrNotFound. The caller closes the reader.
+	// means up to the end. Reading past the end, which includes starting
+	// beyond it, yields io.ErrUnexpectedEOF from the reader (or from Read
+	// itself), never a silent short read; with length < 0 the reader yields
+	// every byte up to the end or an error. A negative offset is an error.
+	// A missing object is ErrNotFound, from Read itself. ctx governs the
+	// reader too. The caller closes the reader.
 	Read(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error)
 
 	// Size returns the object's size in bytes, or ErrNotFound.
@@ -68,10 +82,13 @@ type Bucket interface {
 	// List yields the objects whose keys start with prefix and are greater
 	// than after, in key order. An object created before the call began is
 	// listed, unless the store is only eventually consistent in its lists:
-	// then it may be missing for a while, and callers must probe. The
-	// sequence ends at the first error.
+	// then it may be missing for a while, and callers must probe. An object
+	// created or deleted meanwhile may be listed or not. prefix and after are
+	// any strings, prefix need not end at a '/'. The sequence ends at the
+	// first error; it may be ranged over again, which lists anew.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Info, error]
 
-	// Delete removes the object. Removing what is not there is no error.
+	// Delete removes the object, durably. Removing what is not there is no
+	// error. A reader opened before may go on or fail, but yields no wrong byte.
 	Delete(ctx context.Context, key string) error
 }
