@@ -88,31 +88,43 @@ func testReadersDuringCreate(t *testing.T, b storage.Bucket) {
 		// that there are looks at every stage of the creation.
 		looked := make(chan struct{})
 		finished := make(chan struct{})
-		body := &steppedReader{data: data, step: size / 8, wait: looked}
+		unwatched := make(chan struct{})
+		body := &steppedReader{data: data, step: size / 8, wait: looked, unwatched: unwatched}
 		var createErr error
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			defer close(finished)
 			createErr = b.Create(t.Context(), key, body)
 		})
-		inParallel(t, 3, 3, func(int) error { return watch(t.Context(), b, key, data, looked, finished) })
+		watchErrs := make([]error, 3)
+		var watchers sync.WaitGroup
+		for w := range watchErrs {
+			watchers.Go(func() { watchErrs[w] = watch(t.Context(), b, key, data, looked, finished) })
+		}
+		watchers.Wait()
+		close(unwatched)
 		wg.Wait()
-		if createErr != nil {
-			t.Fatal(createErr)
+		if err := errors.Join(append(watchErrs, createErr)...); err != nil {
+			t.Fatal(err)
 		}
 		wantObject(t, b, key, data)
 	}
 }
 
-// steppedReader yields data in steps and receives from wait before each.
+// steppedReader yields data in steps and receives from wait before each, as
+// long as anybody watches.
 type steppedReader struct {
-	data []byte
-	step int
-	wait chan struct{}
+	data      []byte
+	step      int
+	wait      <-chan struct{}
+	unwatched <-chan struct{}
 }
 
 func (r *steppedReader) Read(p []byte) (int, error) {
-	<-r.wait
+	select {
+	case <-r.wait:
+	case <-r.unwatched:
+	}
 	if len(r.data) == 0 {
 		return 0, io.EOF
 	}
