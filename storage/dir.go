@@ -329,7 +329,7 @@ func (d *Dir) Delete(ctx context.Context, key string) error {
 		return d.fault("delete", key, err)
 	}
 	defer parent.Close()
-	if err := d.sys.syncDir(parent); err != nil && !isNotDir(err) {
+	if err := d.sys.syncDir(parent); err != nil {
 		return d.fault("sync directory after delete of", key, err)
 	}
 	return nil

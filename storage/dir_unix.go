@@ -30,9 +30,10 @@ func noLinks(err error) bool {
 }
 
 // concernsStore reports whether err is about the store rather than one object.
+// EIO is not among them: on most disks it means a block of that object.
 func concernsStore(err error) bool {
 	for _, e := range []syscall.Errno{
-		syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT, syscall.ESTALE, syscall.EIO, syscall.ENODEV, syscall.ENXIO,
+		syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT, syscall.ESTALE, syscall.ENODEV, syscall.ENXIO,
 		syscall.EACCES, syscall.EPERM, syscall.ENOTCONN, syscall.ETIMEDOUT, syscall.EHOSTDOWN,
 	} {
 		if errors.Is(err, e) {

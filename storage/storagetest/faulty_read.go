@@ -22,7 +22,7 @@ func (f *Faulty) Read(ctx context.Context, key string, offset, length int64) (io
 	if err := errors.Join(err, r.Close()); err != nil {
 		return nil, a.end(err)
 	}
-	var last error = io.EOF
+	last := io.EOF
 	switch a.rule.Fault {
 	case After:
 		last = a.injected()
