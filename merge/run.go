@@ -1,0 +1,275 @@
+package merge
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"sync"
+	"unsafe"
+
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/pack"
+	"github.com/tidemarkdb/tidemark/storage"
+)
+
+// recordBytes is what a record costs in memory beside its key and image.
+const recordBytes = int64(unsafe.Sizeof(change.Record{}))
+
+// Run is a sorted set of row versions in storage: run packs whose rows lie in
+// order and do not overlap. It is read-only and may be used by several goroutines.
+type Run struct {
+	blocks  []runBlock // in order of rows
+	largest int64      // bytes of the largest block in memory
+	keys    []string   // of the packs
+}
+
+type runBlock struct {
+	pack  *pack.Reader
+	index int
+	info  *pack.BlockInfo
+}
+
+// OpenRun opens the packs of one run, given in order of their rows, up to
+// parallel at once. It reads their tails only.
+func OpenRun(ctx context.Context, bucket storage.Bucket, refs []pack.Ref, parallel int) (*Run, error) {
+	readers := make([]*pack.Reader, len(refs))
+	err := inParallel(ctx, len(refs), parallel, func(ctx context.Context, i int) (err error) {
+		readers[i], err = pack.Open(ctx, bucket, refs[i])
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	r := &Run{}
+	var last *pack.RowKey
+	for i, p := range readers {
+		ix := p.Index()
+		if ix.Kind != pack.Run {
+			return nil, fmt.Errorf("pack %s: a %s pack, want a run: %w", refs[i].Key, ix.Kind, pack.ErrCorrupt)
+		}
+		for b := range ix.Blocks {
+			info := &ix.Blocks[b]
+			if last != nil && info.FirstRow.Compare(*last) <= 0 {
+				return nil, fmt.Errorf("pack %s: block %d starts at row %s, after row %s of what comes before it: %w",
+					refs[i].Key, b, info.FirstRow, *last, pack.ErrCorrupt)
+			}
+			last = &info.LastRow
+			r.blocks = append(r.blocks, runBlock{p, b, info})
+			r.largest = max(r.largest, blockMemory(info))
+		}
+		r.keys = append(r.keys, refs[i].Key)
+	}
+	return r, nil
+}
+
+// blockMemory is what a block costs while it is read: stored, decoded, as records.
+func blockMemory(info *pack.BlockInfo) int64 {
+	return info.Stored + info.Raw + int64(info.Records)*(recordBytes+16)
+}
+
+// samples picks the first row of every block.
+func (r *Run) samples() []sample {
+	out := make([]sample, len(r.blocks))
+	for i, b := range r.blocks {
+		out[i] = sample{b.info.FirstRow, b.info.Raw + int64(b.info.Records)}
+	}
+	return out
+}
+
+// Source reads a part of the run, leaving out what the rules do not take.
+// Blocks that hold nothing of it are not read. With ahead > 0, that many
+// blocks are read before they are asked for.
+func (r *Run) Source(rules *Rules, part Range, ahead int) Source {
+	s := &runSource{run: r, rules: rules, part: part, ahead: ahead, done: len(r.blocks)}
+	if part.From != nil {
+		s.next = sort.Search(len(r.blocks), func(i int) bool { return r.blocks[i].info.LastRow.Compare(*part.From) >= 0 })
+	}
+	if part.To != nil {
+		s.done = sort.Search(len(r.blocks), func(i int) bool { return r.blocks[i].info.FirstRow.Compare(*part.To) >= 0 })
+	}
+	return s
+}
+
+type runSource struct {
+	run   *Run
+	rules *Rules
+	part  Range
+	next  int // block to be read next
+	done  int // block not to be read any more
+	ahead int
+
+	block *pack.Block // held by the caller
+	out   []change.Record
+
+	// Reading ahead.
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	ready   chan loaded // closed at the end
+	free    chan *pack.Block
+	stopped error // why reading ended before the last block; set before ready is closed
+}
+
+type loaded struct {
+	block *pack.Block
+	n     int
+	err   error
+}
+
+func (s *runSource) Next(ctx context.Context) ([]change.Record, error) {
+	for {
+		l := s.load(ctx)
+		if l.err != nil || l.block == nil {
+			return nil, l.err
+		}
+		if recs := s.trim(l.block.Records(), s.run.blocks[l.n].info); len(recs) > 0 {
+			return recs, nil
+		}
+	}
+}
+
+// wanted returns the next block that holds something to be taken.
+func (s *runSource) wanted() (int, bool) {
+	for s.next < s.done {
+		n := s.next
+		s.next++
+		info := s.run.blocks[n].info
+		if c := info.FirstRow.Collection; c == info.LastRow.Collection {
+			if from, ok := s.rules.takes(c); !ok || info.Last < from {
+				continue
+			}
+		}
+		return n, true
+	}
+	return 0, false
+}
+
+// load returns the next block; the one before becomes free.
+func (s *runSource) load(ctx context.Context) loaded {
+	if s.ahead == 0 {
+		n, ok := s.wanted()
+		if !ok {
+			return loaded{}
+		}
+		if s.block == nil {
+			s.block = new(pack.Block)
+		}
+		return s.read(ctx, n, s.block)
+	}
+	if s.ready == nil {
+		s.start(ctx)
+	}
+	if s.block != nil {
+		s.free <- s.block // never blocks: there is room for every block
+		s.block = nil
+	}
+	select {
+	case l, ok := <-s.ready:
+		if !ok {
+			return loaded{err: s.stopped} // nil after the last block
+		}
+		s.block = l.block
+		return l
+	case <-ctx.Done():
+		return loaded{err: ctx.Err()}
+	}
+}
+
+func (s *runSource) read(ctx context.Context, n int, b *pack.Block) loaded {
+	rb := s.run.blocks[n]
+	if err := rb.pack.Block(ctx, rb.index, b); err != nil {
+		return loaded{err: err}
+	}
+	return loaded{block: b, n: n}
+}
+
+// start begins to read ahead, until the last block, an error or Close.
+func (s *runSource) start(ctx context.Context) {
+	ctx, s.cancel = context.WithCancel(ctx)
+	s.ready = make(chan loaded, s.ahead)
+	s.free = make(chan *pack.Block, s.ahead+1)
+	for range s.ahead + 1 {
+		s.free <- new(pack.Block)
+	}
+	s.wg.Go(func() {
+		defer close(s.ready)
+		for {
+			n, ok := s.wanted()
+			if !ok {
+				return
+			}
+			select {
+			case b := <-s.free:
+				l := s.read(ctx, n, b)
+				select {
+				case s.ready <- l:
+				case <-ctx.Done():
+					s.stopped = ctx.Err()
+					return
+				}
+				if l.err != nil {
+					s.stopped = l.err
+					return
+				}
+			case <-ctx.Done():
+				s.stopped = ctx.Err()
+				return
+			}
+		}
+	})
+}
+
+// trim leaves the records of a block that lie in the range and count.
+func (s *runSource) trim(recs []change.Record, info *pack.BlockInfo) []change.Record {
+	if s.part.From != nil && s.part.From.Compare(info.FirstRow) > 0 {
+		recs = recs[sort.Search(len(recs), func(i int) bool { return !s.part.below(&recs[i]) }):]
+	}
+	if s.part.To != nil && s.part.To.Compare(info.LastRow) <= 0 {
+		recs = recs[:sort.Search(len(recs), func(i int) bool { return s.part.above(&recs[i]) })]
+	}
+	whole := true
+	for c := range collections(recs) {
+		from, ok := s.rules.takes(c)
+		whole = whole && ok && from <= info.First
+	}
+	if whole {
+		return recs
+	}
+	s.out = s.out[:0]
+	var collection change.CollectionID
+	var from change.LSN
+	ok := false
+	for i := range recs {
+		if r := &recs[i]; r.Collection != collection {
+			collection = r.Collection
+			from, ok = s.rules.takes(collection)
+		}
+		if ok && recs[i].LSN >= from {
+			s.out = append(s.out, recs[i])
+		}
+	}
+	return s.out
+}
+
+// collections yields the collections of sorted records.
+func collections(recs []change.Record) func(yield func(change.CollectionID) bool) {
+	return func(yield func(change.CollectionID) bool) {
+		for len(recs) > 0 {
+			c := recs[0].Collection
+			if !yield(c) || recs[len(recs)-1].Collection == c {
+				return
+			}
+			recs = recs[sort.Search(len(recs), func(i int) bool { return recs[i].Collection > c }):]
+		}
+	}
+}
+
+// Close stops reading ahead and waits for it.
+func (s *runSource) Close() error {
+	if s.cancel != nil {
+		s.cancel()
+		s.wg.Wait()
+		s.cancel = nil
+	}
+	s.block, s.out, s.free, s.next = nil, nil, nil, s.done
+	return nil
+}
