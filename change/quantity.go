@@ -107,13 +107,18 @@ func (h Hash) IsZero() bool { return h == Hash{} }
 // MarshalText writes 64 hexadecimal digits.
 func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 
-// UnmarshalText reads 64 hexadecimal digits.
+// UnmarshalText reads 64 hexadecimal digits, in lower case as they are written.
 func (h *Hash) UnmarshalText(b []byte) error {
-	if len(b) != 2*len(h) {
-		return fmt.Errorf("hash %q is not %d hexadecimal digits", b, 2*len(h))
+	var out Hash
+	if len(b) != 2*len(out) {
+		return fmt.Errorf("hash %.80q is not %d hexadecimal digits", b, 2*len(out))
 	}
-	if _, err := hex.Decode(h[:], b); err != nil {
+	if _, err := hex.Decode(out[:], b); err != nil {
 		return fmt.Errorf("hash %q: %w", b, err)
 	}
+	if out.String() != string(b) {
+		return fmt.Errorf("hash %q is not in lower case", b)
+	}
+	*h = out
 	return nil
 }
