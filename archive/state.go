@@ -24,6 +24,7 @@ type State struct {
 	// The log.
 	Started  bool            // a claim has set Start
 	Start    change.LSN      // the log holds Start+1 …
+	StartLog change.Hash     // the log hash at Start
 	Last     change.LSN      // … to Last
 	LogHash  change.Hash     // over the transactions through Last
 	Position change.Position // of the source just after Last
@@ -45,6 +46,9 @@ type State struct {
 	Schemas map[change.CollectionID]*change.Schema
 	// NextCollection is above every collection ID that was ever used.
 	NextCollection change.CollectionID
+
+	schemas schemaHistory
+	tails   tails
 }
 
 // Announced is a section of a manifest with the place where the chain holds it.

@@ -1,0 +1,135 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/tidemarkdb/tidemark/change"
+)
+
+func newBody(raw []byte) io.Reader { return bytes.NewReader(raw) }
+
+// errDone ends a publication whose work turns out to be in the chain already.
+var errDone = errors.New("published before")
+
+// Publish brings one manifest into the chain and returns the state that
+// includes it. build says what to publish after a given state; it sets Kind,
+// the section of that kind and Epoch, and Publish the rest. It is called again
+// before each attempt, over a state that includes everything that came in
+// between; an error from it abandons the work and is returned as it is.
+//
+// What build returns is checked with [State.Next] before anything is sent. An
+// error that wraps [ErrUnresolved] leaves open whether the manifest is
+// published, now or later; after any other it is not.
+func (a *Archive) Publish(ctx context.Context, build func(*State) (*Manifest, error)) (*State, error) {
+	if err := a.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer a.unlock()
+	p := &publication{state: a.State(), next: advanceClone, build: func(s *State) (*stored, error) {
+		m, err := build(s)
+		if err != nil {
+			return nil, err
+		}
+		return a.seal(s, m)
+	}}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	q, done, err := p.first()
+	for !done {
+		q, done, err = p.step(a.do(ctx, q))
+		if !done && ctx.Err() != nil {
+			done, err = true, p.giveUp(ctx.Err())
+		}
+	}
+	a.setState(p.state)
+	if errors.Is(err, errDone) {
+		err = nil
+	}
+	return p.state, err
+}
+
+// seal completes a manifest that is to follow s and encodes it.
+func (a *Archive) seal(s *State, body *Manifest) (*stored, error) {
+	m := *body
+	nonce, err := randomHex(a.opts.Rand, 16)
+	if err != nil {
+		return nil, err
+	}
+	m.Format, m.Repo, m.Timeline = FormatVersion, s.Repo, s.Timeline
+	m.Seq, m.Prev = s.Seq+1, s.Head
+	m.Written, m.Nonce = change.TimeOf(a.opts.Now()), nonce
+	if m.Kind == KindClaim {
+		a.mu.Lock()
+		a.claims[nonce] = true
+		a.mu.Unlock()
+	}
+	raw, err := m.Encode()
+	if err != nil {
+		return nil, err
+	}
+	out := decodeStored(raw)
+	if out.err != nil {
+		return nil, fmt.Errorf("the manifest reads back otherwise than it was written: %w", out.err)
+	}
+	return out, s.Clone().Next(out.m, out.hash)
+}
+
+// Label names a restore point for good. The same label for the same LSN again
+// is no error; for another LSN it is [ErrLabelTaken].
+func (a *Archive) Label(ctx context.Context, l Label) error {
+	_, err := a.Publish(ctx, func(s *State) (*Manifest, error) {
+		if old, ok := s.Labels[l.Name]; ok && old.Body == l {
+			return nil, errDone
+		}
+		return &Manifest{Kind: KindLabel, Label: &l}, nil
+	})
+	return err
+}
+
+// Hold keeps what a restore to an LSN needs until the hold is released.
+func (a *Archive) Hold(ctx context.Context, h Hold) error {
+	h.Release = false
+	_, err := a.Publish(ctx, func(s *State) (*Manifest, error) {
+		if old, ok := s.Holds[h.Name]; ok && old.Body == h {
+			return nil, errDone
+		}
+		return &Manifest{Kind: KindHold, Hold: &h}, nil
+	})
+	return err
+}
+
+// Release ends a hold.
+func (a *Archive) Release(ctx context.Context, name, reason string) error {
+	_, err := a.Publish(ctx, func(*State) (*Manifest, error) {
+		return &Manifest{Kind: KindHold, Hold: &Hold{Name: name, Reason: reason, Release: true}}, nil
+	})
+	return err
+}
+
+// Snapshot announces a base that was computed from the archive itself.
+func (a *Archive) Snapshot(ctx context.Context, b Snapshot) error {
+	b.Origin = OriginSynthetic
+	return a.publishSnapshot(ctx, &b, func(*State) (Epoch, error) { return 0, nil })
+}
+
+func (a *Archive) publishSnapshot(ctx context.Context, b *Snapshot, epoch func(*State) (Epoch, error)) error {
+	_, err := a.Publish(ctx, func(s *State) (*Manifest, error) {
+		e, err := epoch(s)
+		if err != nil {
+			return nil, err
+		}
+		for i := range s.Snapshots {
+			if old := &s.Snapshots[i].Body; old.LSN == b.LSN && len(b.Runs) > 0 && slices.Equal(old.Runs, b.Runs) {
+				return nil, errDone
+			}
+		}
+		return &Manifest{Kind: KindSnapshot, Epoch: e, Snapshot: b}, nil
+	})
+	return err
+}
