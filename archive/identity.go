@@ -68,8 +68,6 @@ func (i Identity) validate() error {
 		return fmt.Errorf("%s has format %d, want %d: %w", IdentityKey, i.Format, FormatVersion, errIdentity)
 	case !isHex(string(i.Repo), 32):
 		return fmt.Errorf("%s: repo %.40q is not 32 hexadecimal digits: %w", IdentityKey, string(i.Repo), errIdentity)
-	case i.Created < minTime || i.Created > maxTime:
-		return fmt.Errorf("%s: created is outside the years 1 to 9999: %w", IdentityKey, errIdentity)
 	}
 	return nil
 }

@@ -6,11 +6,6 @@ import (
 	"github.com/tidemarkdb/tidemark/change"
 )
 
-// Records is how many records the counts add up to.
-func (c *Count) Records() int64 {
-	return c.Inserts + c.Updates + c.Deletes + c.Truncates + c.Schemas
-}
-
 // maxRecords is above every count of records or rows, with room to add a few.
 const maxRecords = math.MaxInt64 / 16
 
@@ -27,8 +22,8 @@ func (f *form) segment(s *Segment) {
 	f.span("effective", s.Effective)
 	f.span("commit", s.Commit)
 	f.want(s.Effective.From >= 1, "effective.from is %d µs, the least is 1", s.Effective.From)
-	f.time("covered_until", s.CoveredUntil)
-	f.want(s.CoveredUntil >= 0, "covered_until is negative")
+	f.want(s.CoveredUntil <= maxCovered, "covered_until is %v", s.CoveredUntil)
+	f.want(s.CoveredUntil >= s.Effective.To, "covered_until is %v, before the last effective time %v", s.CoveredUntil, s.Effective.To)
 	f.text("position", string(s.Position))
 	f.want(s.Txs >= 1 && s.Txs <= n, "%d transactions in %d records", s.Txs, n)
 	f.want(!s.LogHash.IsZero(), "log_hash is missing")
