@@ -141,7 +141,11 @@ func (a *Archive) do(ctx context.Context, q request) answer {
 		raw, err := readAll(ctx, a.bucket, key, MaxManifest)
 		switch {
 		case err == nil:
-			return answer{outcome: found, stored: decodeStored(raw)}
+			got := decodeStored(raw)
+			if errors.Is(got.err, ErrDamaged) { // perhaps only on its way here
+				return q.failure(fmt.Errorf("%s: %w", key, got.err))
+			}
+			return answer{outcome: found, stored: got}
 		case errors.Is(err, storage.ErrNotFound):
 			return answer{outcome: absent}
 		}

@@ -20,22 +20,21 @@ const MaxManifest = 64 << 20
 func HashManifest(raw []byte) change.Hash { return sha256.Sum256(raw) }
 
 // Encode validates the manifest and returns the bytes to store: one line of
-// JSON in the order of the fields.
+// JSON in the order of the fields, and last the check of what stands before it.
 func (m *Manifest) Encode() ([]byte, error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
-	raw, err := m.encode()
+	body, err := encodeJSON(m.listed())
 	if err != nil {
 		return nil, err
 	}
+	raw := appendCheck(body)
 	if len(raw) > MaxManifest {
 		return nil, fmt.Errorf("manifest %d (%s) has %d bytes, the limit is %d: %w", m.Seq, m.Kind, len(raw), MaxManifest, ErrManifest)
 	}
 	return raw, nil
 }
-
-func (m *Manifest) encode() ([]byte, error) { return encodeJSON(m.listed()) }
 
 // encodeJSON writes v as one line without HTML escapes.
 func encodeJSON(v any) ([]byte, error) {
@@ -46,6 +45,31 @@ func encodeJSON(v any) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", ErrManifest, err)
 	}
 	return b.Bytes(), nil
+}
+
+// checkField opens the last field of a stored JSON object. Its value is the
+// SHA-256 of all bytes before it, so that a damaged object is known by itself:
+// nothing may be chained to one.
+const checkField = `,"check":"`
+
+// appendCheck adds the check to an object that encodeJSON wrote.
+func appendCheck(body []byte) []byte {
+	body = bytes.TrimSuffix(body, []byte("}\n"))
+	sum := change.Hash(sha256.Sum256(body))
+	return fmt.Appendf(body, "%s%s\"}\n", checkField, sum)
+}
+
+// cutCheck proves the check and returns the object as encodeJSON wrote it.
+func cutCheck(raw []byte) ([]byte, error) {
+	at := len(raw) - len(checkField) - 2*sha256.Size - len("\"}\n")
+	if at < 0 || string(raw[at:at+len(checkField)]) != checkField || string(raw[len(raw)-3:]) != "\"}\n" {
+		return nil, fmt.Errorf("it does not end in a check: %w", ErrDamaged)
+	}
+	sum := change.Hash(sha256.Sum256(raw[:at]))
+	if got := raw[at+len(checkField) : len(raw)-3]; string(got) != sum.String() {
+		return nil, fmt.Errorf("its check is %s, its bytes have %s: %w", got, sum, ErrDamaged)
+	}
+	return append(bytes.Clone(raw[:at]), "}\n"...), nil
 }
 
 // listed returns the manifest with empty lists where nil would become null.
@@ -78,52 +102,55 @@ func list[T pack.Ref | Count | *change.Schema | CollectionDigest](l []T) []T {
 
 // DecodeManifest reads a stored manifest and validates it. It refuses what
 // [Manifest.Encode] would have written otherwise: unknown, repeated or
-// misspelt fields, nulls, trailing data. Only white space and the way strings
-// are escaped are free.
+// misspelt fields, nulls, trailing data. Errors wrap [ErrManifest],
+// [ErrVersion] or, when the bytes are not those that were written, [ErrDamaged].
 func DecodeManifest(raw []byte) (*Manifest, error) {
-	if len(raw) > MaxManifest {
-		return nil, fmt.Errorf("%d bytes, the limit is %d: %w", len(raw), MaxManifest, ErrManifest)
-	}
 	m := new(Manifest)
-	if err := decodeStrict(raw, m, "manifest", ErrManifest); err != nil {
+	if err := decodeStrict(raw, m, MaxManifest, ErrManifest, func() (any, error) { return m.listed(), m.Validate() }); err != nil {
 		return nil, err
-	}
-	if err := m.Validate(); err != nil {
-		return nil, err
-	}
-	again, err := m.encode()
-	if err != nil {
-		return nil, err
-	}
-	if err := sameJSON(raw, again); err != nil {
-		return nil, fmt.Errorf("manifest %d: %w: %w", m.Seq, err, ErrManifest)
 	}
 	return m, nil
 }
 
-// decodeStrict reads one JSON object into v; what it refuses wraps malformed.
-// When the object was written by a newer tidemark, it says so.
-func decodeStrict(raw []byte, v any, what string, malformed error) error {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	err := d.Decode(v)
+// decodeStrict reads a checked JSON object into v. validate returns what v
+// would be encoded from. Refusals wrap malformed, ErrDamaged or ErrVersion.
+func decodeStrict(raw []byte, v any, limit int, malformed error, validate func() (any, error)) error {
+	if len(raw) > limit {
+		return fmt.Errorf("it has %d bytes, the limit is %d: %w", len(raw), limit, malformed)
+	}
+	body, err := cutCheck(raw)
+	if err == nil {
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.DisallowUnknownFields()
+		if err = d.Decode(v); err != nil {
+			err = fmt.Errorf("%w: %w", err, malformed)
+		}
+	}
 	if err != nil {
 		var probe struct {
 			Format int `json:"format"`
 		}
 		if json.Unmarshal(raw, &probe) == nil && probe.Format > FormatVersion {
-			return versionError(what, probe.Format)
+			return versionError(probe.Format)
 		}
-		return fmt.Errorf("%s: %w: %w", what, err, malformed)
+		return err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%s is followed by other data: %w", what, malformed)
+	canonical, err := validate()
+	if err != nil {
+		return err
+	}
+	again, err := encodeJSON(canonical)
+	if err != nil {
+		return err
+	}
+	if err := sameJSON(body, again); err != nil {
+		return fmt.Errorf("%w: %w", err, malformed)
 	}
 	return nil
 }
 
-func versionError(what string, format int) error {
-	return fmt.Errorf("%s has format %d, this tidemark reads up to %d: %w", what, format, FormatVersion, ErrVersion)
+func versionError(format int) error {
+	return fmt.Errorf("it has format %d, this tidemark reads up to %d: %w", format, FormatVersion, ErrVersion)
 }
 
 // sameJSON reports how got, which may be spaced and escaped in its own way,

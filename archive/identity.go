@@ -35,27 +35,18 @@ func (i Identity) Encode() ([]byte, error) {
 	if err := i.validate(); err != nil {
 		return nil, err
 	}
-	return encodeJSON(i)
+	body, err := encodeJSON(i)
+	if err != nil {
+		return nil, err
+	}
+	return appendCheck(body), nil
 }
 
 // DecodeIdentity reads tidemark.json, as strictly as [DecodeManifest] reads.
 func DecodeIdentity(raw []byte) (Identity, error) {
 	var i Identity
-	if len(raw) > maxIdentity {
-		return i, fmt.Errorf("%s has %d bytes, the limit is %d: %w", IdentityKey, len(raw), maxIdentity, errIdentity)
-	}
-	if err := decodeStrict(raw, &i, IdentityKey, errIdentity); err != nil {
-		return i, err
-	}
-	if err := i.validate(); err != nil {
-		return i, err
-	}
-	again, err := encodeJSON(i)
-	if err == nil {
-		err = sameJSON(raw, again)
-	}
-	if err != nil {
-		return i, fmt.Errorf("%s: %w: %w", IdentityKey, err, errIdentity)
+	if err := decodeStrict(raw, &i, maxIdentity, errIdentity, func() (any, error) { return i, i.validate() }); err != nil {
+		return Identity{}, fmt.Errorf("%s: %w", IdentityKey, err)
 	}
 	return i, nil
 }
@@ -63,11 +54,11 @@ func DecodeIdentity(raw []byte) (Identity, error) {
 func (i Identity) validate() error {
 	switch {
 	case i.Format > FormatVersion:
-		return versionError(IdentityKey, i.Format)
+		return versionError(i.Format)
 	case i.Format != FormatVersion:
-		return fmt.Errorf("%s has format %d, want %d: %w", IdentityKey, i.Format, FormatVersion, errIdentity)
+		return fmt.Errorf("format is %d, want %d: %w", i.Format, FormatVersion, errIdentity)
 	case !isHex(string(i.Repo), 32):
-		return fmt.Errorf("%s: repo %.40q is not 32 hexadecimal digits: %w", IdentityKey, string(i.Repo), errIdentity)
+		return fmt.Errorf("repo %.40q is not 32 hexadecimal digits: %w", string(i.Repo), errIdentity)
 	}
 	return nil
 }

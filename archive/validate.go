@@ -45,7 +45,7 @@ func (f *form) span(name string, s Span) {
 // before it says is not looked at. Errors wrap [ErrManifest] or [ErrVersion].
 func (m *Manifest) Validate() error {
 	if m.Format > FormatVersion {
-		return versionError("manifest", m.Format)
+		return versionError(m.Format)
 	}
 	f := &form{m: m}
 	f.want(m.Format == FormatVersion, "format is %d, want %d", m.Format, FormatVersion)
