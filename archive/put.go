@@ -120,4 +120,3 @@ func (a *Archive) provePack(ctx context.Context, ref *pack.Ref) error {
 	}
 	return nil
 }
-
