@@ -131,6 +131,7 @@ type publication struct {
 	build  func(*State) (*stored, error) // an error abandons the work
 	next   advance
 	sent   *stored // asked for under state.Seq+1; nil while following the chain
+	atHead bool    // state.Seq+1 was absent when last looked at
 	tries  int     // unclear answers in a row
 	losses int     // how often another was first
 	cause  error   // of the last unclear answer
@@ -139,11 +140,15 @@ type publication struct {
 // maxLosses bounds how often a publication is decided anew.
 const maxLosses = 1000
 
-// first returns the first request, or the error of build.
+// first returns the first request. What build refuses over a state that may be
+// old is asked again at the head; only there its error ends the publication.
 func (p *publication) first() (q request, done bool, err error) {
 	s, err := p.build(p.state)
-	if err != nil {
+	if err != nil && (p.atHead || errors.Is(err, errDone)) {
 		return q, true, err
+	}
+	if err != nil {
+		return p.read(), false, nil
 	}
 	p.sent = s
 	return p.create(), false, nil
@@ -175,12 +180,13 @@ func (p *publication) step(a answer) (q request, done bool, err error) {
 		if p.sent != nil {
 			p.losses++
 		}
-		p.sent, p.tries = nil, 0
+		p.sent, p.tries, p.atHead = nil, 0, false
 		if p.losses >= maxLosses {
 			return q, true, fmt.Errorf("gave up after %d attempts: %w", p.losses, ErrBusy)
 		}
 		return p.read(), false, nil
 	case a.outcome == absent && p.sent == nil:
+		p.tries, p.atHead = 0, true
 		return p.first()
 	}
 	// No clear answer, or one that leaves a create open.

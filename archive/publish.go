@@ -20,7 +20,8 @@ var errDone = errors.New("published before")
 // includes it. build says what to publish after a given state; it sets Kind,
 // the section of that kind and Epoch, and Publish the rest. It is called again
 // before each attempt, over a state that includes everything that came in
-// between; an error from it abandons the work and is returned as it is.
+// between; what it refuses at the head of the chain is abandoned, and its error
+// returned as it is.
 //
 // What build returns is checked with [State.Next] before anything is sent. An
 // error that wraps [ErrUnresolved] leaves open whether the manifest is
@@ -30,7 +31,7 @@ func (a *Archive) Publish(ctx context.Context, build func(*State) (*Manifest, er
 		return nil, err
 	}
 	defer a.unlock()
-	p := &publication{state: a.State(), next: advanceClone, build: func(s *State) (*stored, error) {
+	p := &publication{next: advanceClone, build: func(s *State) (*stored, error) {
 		m, err := build(s)
 		if err != nil {
 			return nil, err
@@ -40,6 +41,12 @@ func (a *Archive) Publish(ctx context.Context, build func(*State) (*Manifest, er
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if a.State().Seq == 0 {
+		if _, err := a.load(ctx); err != nil {
+			return nil, err
+		}
+	}
+	p.state = a.State()
 	q, done, err := p.first()
 	for !done {
 		q, done, err = p.step(a.do(ctx, q))
