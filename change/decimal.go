@@ -29,24 +29,39 @@ const (
 // key of few bytes can hold many numbers with a large exponent.
 const maxDecimal = 1 << 20
 
-// parseDecimal reads [-]digits[.digits], NaN, Infinity and -Infinity.
-func parseDecimal(s string) (decimal, error) {
+// splitDecimal checks a decimal's text and takes it apart: for a number its
+// class as if it were not zero and its digits before and after the point; for
+// NaN, Infinity and -Infinity only their class; 0 when it is no decimal.
+func splitDecimal(s string) (class byte, whole, frac string) {
 	switch s {
 	case "NaN":
-		return decimal{class: decNaN}, nil
+		return decNaN, "", ""
 	case "Infinity":
-		return decimal{class: decPosInf}, nil
+		return decPosInf, "", ""
 	case "-Infinity":
-		return decimal{class: decNegInf}, nil
+		return decNegInf, "", ""
 	}
-	d := decimal{class: decPositive}
-	body := s
-	if strings.HasPrefix(body, "-") {
-		d.class, body = decNegative, body[1:]
+	class = decPositive
+	body, minus := strings.CutPrefix(s, "-")
+	if minus {
+		class = decNegative
 	}
 	whole, frac, dot := strings.Cut(body, ".")
 	if whole == "" || (dot && frac == "") || !allDigits(whole) || !allDigits(frac) || len(body) > maxDecimal {
+		return 0, "", ""
+	}
+	return class, whole, frac
+}
+
+// parseDecimal reads [-]digits[.digits], NaN, Infinity and -Infinity.
+func parseDecimal(s string) (decimal, error) {
+	class, whole, frac := splitDecimal(s)
+	d := decimal{class: class}
+	switch class {
+	case 0:
 		return d, fmt.Errorf("%.40q is not a decimal (want [-]digits[.digits] of at most %d bytes, NaN, Infinity or -Infinity)", s, maxDecimal)
+	case decNaN, decPosInf, decNegInf:
+		return d, nil
 	}
 	whole = strings.TrimLeft(whole, "0")
 	d.exp = int32(len(whole))

@@ -113,7 +113,7 @@ func (f field) value() (Value, error) {
 			return v, errImage
 		}
 	case v.kind == kindDecimal:
-		if _, err := parseDecimal(v.str); err != nil {
+		if class, _, _ := splitDecimal(v.str); class == 0 {
 			return v, errImage
 		}
 	}

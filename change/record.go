@@ -135,9 +135,14 @@ func DecodeTx(b []byte) (*Tx, []byte, error) {
 		return nil, nil, errTx
 	}
 	const firstAlloc = 1 << 14 // records; a false count costs no more than this
-	t.Records = make([]Record, 0, min(n, firstAlloc))
+	t.Records = make([]Record, min(n, firstAlloc))
 	for i := range n {
-		r := Record{LSN: first + LSN(i), Op: Op(d.byte())}
+		if i == uint64(len(t.Records)) {
+			t.Records = append(t.Records, make([]Record, min(i, n-i))...)
+		}
+		r := &t.Records[i]
+		r.LSN = first + LSN(i)
+		r.Op = Op(d.byte())
 		c := d.uvarint()
 		r.Collection = CollectionID(c)
 		r.Key = d.bytes(MaxKey)
@@ -145,7 +150,6 @@ func DecodeTx(b []byte) (*Tx, []byte, error) {
 		if d.bad || !r.Op.Valid() || uint64(r.Collection) != c || c == 0 {
 			return nil, nil, fmt.Errorf("record %d of %d: %w", i+1, n, errTx)
 		}
-		t.Records = append(t.Records, r)
 	}
 	return t, d.b, nil
 }
@@ -169,6 +173,11 @@ func (d *decoder) byte() byte {
 }
 
 func (d *decoder) uvarint() uint64 {
+	if len(d.b) > 0 && d.b[0] < 0x80 {
+		v := uint64(d.b[0])
+		d.b = d.b[1:]
+		return v
+	}
 	v, n := binary.Uvarint(d.b)
 	if !minimal(d.b, n) {
 		d.fail()

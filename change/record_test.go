@@ -59,6 +59,25 @@ func TestTxRoundTrip(t *testing.T) {
 	})
 }
 
+func TestDecodeLargeTx(t *testing.T) {
+	tx := &Tx{Records: make([]Record, 100_000)}
+	for i := range tx.Records {
+		tx.Records[i] = Record{LSN: LSN(5 + i), Op: Insert, Collection: 1, Key: Key{1}, Image: Image{byte(i), byte(i >> 8), byte(i >> 16)}}
+	}
+	got, _, err := DecodeTx(AppendTx(nil, tx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Records) != len(tx.Records) {
+		t.Fatalf("got %d records, want %d", len(got.Records), len(tx.Records))
+	}
+	for i := range tx.Records {
+		if g, w := &got.Records[i], &tx.Records[i]; g.LSN != w.LSN || !bytes.Equal(g.Image, w.Image) {
+			t.Fatalf("record %d is %v, want %v", i, g, w)
+		}
+	}
+}
+
 func TestDecodeTxRefuses(t *testing.T) {
 	for name, b := range map[string]string{
 		"nothing": "", "no records": "\x01\x02\x01\x00", "LSN 0": "\x01\x02\x00\x01\x04\x01\x00\x00",

@@ -2,6 +2,7 @@ package change
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 )
 
@@ -58,7 +59,11 @@ func (s *Schema) EncodeRow(row Row) (Key, Image, error) {
 	if err := s.check(row, true); err != nil {
 		return nil, nil, err
 	}
-	image := Image{0}
+	size := 1
+	for i := range row {
+		size += 2 + binary.MaxVarintLen64 + len(row[i].str)
+	}
+	image := append(make(Image, 0, min(size, MaxImage)), 0)
 	var last ColumnID
 	for i := range s.Columns {
 		if s.keyOnly(i) {
@@ -78,12 +83,19 @@ func (s *Schema) EncodeRow(row Row) (Key, Image, error) {
 		key, err := s.BagKey(image)
 		return key, image, err
 	}
-	keyValues := make([]Value, len(s.Key))
-	for n, id := range s.Key {
-		keyValues[n] = row[s.index(id)]
+	var few [8]Value
+	keyValues := few[:0]
+	size = 0
+	for _, id := range s.Key {
+		v := row[s.index(id)]
+		keyValues = append(keyValues, v)
+		size += 10 + len(v.str)
 	}
-	key, err := s.EncodeKey(nil, keyValues...)
-	return key, image, err
+	key, err := s.EncodeKey(make([]byte, 0, min(size, MaxKey)), keyValues...)
+	if err != nil {
+		return nil, nil, err
+	}
+	return key, image, nil
 }
 
 // DecodeRow returns the row with this key and image. Columns that a full image
