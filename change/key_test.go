@@ -222,6 +222,9 @@ func TestKeyLimits(t *testing.T) {
 	if k, err := s.EncodeKey(nil, TextValue(fits)); err != nil || len(k) != MaxKey {
 		t.Errorf("a key of MaxKey bytes: %d bytes, %v", len(k), err)
 	}
+	if k, err := s.EncodeKey(make([]byte, 100), TextValue(fits)); err != nil || len(k) != 100+MaxKey {
+		t.Errorf("a key of MaxKey bytes behind others: %d bytes, %v", len(k), err)
+	}
 	for _, c := range []string{fits + "x", fits[1:] + "\x00"} {
 		if _, err := s.EncodeKey(nil, TextValue(c)); !errors.Is(err, ErrSchema) {
 			t.Errorf("a key of MaxKey + 1 bytes: %v", err)
