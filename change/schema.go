@@ -152,7 +152,9 @@ func (s *Schema) Validate() error {
 		case c.Since < last.Since || c.Since > s.Version:
 			return bad("column %q is there since version %d, want %d to %d", c.Name, c.Since, last.Since, s.Version)
 		}
-		if err := c.validate(); err != nil {
+		if err := c.validate(); errors.Is(err, ErrSchema) {
+			return fmt.Errorf("schema of collection %q: %w", s.Name, err)
+		} else if err != nil {
 			return bad("%v", err)
 		}
 		names[c.Name] = true
@@ -192,9 +194,11 @@ func (c *Column) validate() error {
 		return fmt.Errorf("column %q was there from the start and has a default", c.Name)
 	case c.Since == 1:
 		return nil
+	case c.Default.IsNull() && !c.Nullable:
+		return fmt.Errorf("added column %q needs a default or to be nullable", c.Name)
 	}
 	if err := c.accepts(c.Default); err != nil {
-		return fmt.Errorf("default of an added column: %w", err)
+		return fmt.Errorf("default: %w", err)
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ func TestValidate(t *testing.T) {
 		"no default":              {func(s *Schema) { s.Columns[3].Default = Unchanged() }, "no default"},
 		"default from the start":  {func(s *Schema) { s.Columns[1].Default = TextValue("x") }, "from the start"},
 		"default of another type": {func(s *Schema) { s.Columns[3].Default = IntValue(1) }, "is float64, got int64"},
-		"null default, not null":  {func(s *Schema) { s.Columns[3].Default = Null() }, "is float64, got null"},
+		"null default, not null":  {func(s *Schema) { s.Columns[3].Default = Null() }, `"score" needs a default`},
 		"key column missing":      {func(s *Schema) { s.Key = []ColumnID{9} }, "key column 9"},
 		"key column twice":        {func(s *Schema) { s.Key = []ColumnID{1, 1} }, "key column 1"},
 		"key column nullable":     {func(s *Schema) { s.Key = []ColumnID{2} }, `"mail" is nullable`},
@@ -94,7 +94,7 @@ func TestValidate(t *testing.T) {
 	} {
 		s := clone(sample(t))
 		c.change(s)
-		if err := s.Validate(); !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), c.says) {
+		if err := s.Validate(); !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), c.says) || strings.Count(err.Error(), ErrSchema.Error()) != 1 {
 			t.Errorf("%s: got %v, want an error with %q", name, err, c.says)
 		}
 	}
