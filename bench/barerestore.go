@@ -1,0 +1,337 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidemarkdb/tidemark/change"
+)
+
+// bareParts is how many goroutines load, each its range of keys, and how many
+// decode segments before that.
+const bareParts = 2
+
+// bareEntry is a change: where its record is, and how it sorts.
+type bareEntry struct {
+	prefix   uint64 // first 8 bytes of the key, big endian
+	block    uint32 // in bareChanges.blocks
+	key      uint32 // offset in the block
+	image    uint32 // offset in the block
+	imageLen uint32
+	keyLen   uint16
+	op       change.Op
+}
+
+// bareChanges is what one goroutine decoded of the log, in log order, split
+// by the range of keys that each loader takes.
+type bareChanges struct {
+	blocks  [][]byte
+	entries [bareParts][]bareEntry
+}
+
+func (c *bareChanges) keyOf(e *bareEntry) []byte {
+	return c.blocks[e.block][e.key : e.key+uint32(e.keyLen)]
+}
+
+// bareRowPrefix is what an embedded database's rows of collection 1 have
+// before the key, so that both pipelines write the same tables.
+var bareRowPrefix = []byte{0x02, 0, 0, 0, 1}
+
+func barePrefix(key []byte) uint64 {
+	if len(key) >= 8 {
+		return binary.BigEndian.Uint64(key)
+	}
+	var b [8]byte
+	copy(b[:], key)
+	return binary.BigEndian.Uint64(b[:])
+}
+
+func bareOptions() *pebble.Options {
+	o := &pebble.Options{FormatMajorVersion: pebble.FormatNewest, DisableWAL: true, Logger: quietLogger{}}
+	o.EnsureDefaults()
+	return o
+}
+
+// quietLogger keeps Pebble's messages off standard error.
+type quietLogger struct{}
+
+func (quietLogger) Infof(string, ...any)              {}
+func (quietLogger) Errorf(string, ...any)             {}
+func (quietLogger) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+
+// restoreBare builds a Pebble database in dest from what writeBare wrote, and
+// returns how many rows it has.
+func restoreBare(ctx context.Context, dir, dest string) (int64, error) {
+	a, err := openBare(dir)
+	if err != nil {
+		return 0, err
+	}
+	// Cut the keys in two where the base is cut in two.
+	cut := len(a.Base) / bareParts
+	bases := [bareParts][]bareBlockRef{a.Base[:cut], a.Base[cut:]}
+	var boundary []byte
+	if len(a.Base) > 0 {
+		boundary = a.Base[cut].First
+	}
+
+	var changes [bareParts]bareChanges
+	half := len(a.Segments) / bareParts
+	var g errgroup.Group
+	for p, span := range [bareParts][2]int{{0, half}, {half, len(a.Segments)}} {
+		g.Go(func() error { return changes[p].decode(dir, a.Segments, span, boundary) })
+	}
+	if err := g.Wait(); err != nil {
+		return 0, err
+	}
+
+	db, err := pebble.Open(dest, bareOptions())
+	if err != nil {
+		return 0, err
+	}
+	var rows [bareParts]int64
+	var tables [bareParts]string
+	g = errgroup.Group{}
+	for p := range bareParts {
+		tables[p] = filepath.Join(dest, fmt.Sprintf("load-%d.sst", p))
+		g.Go(func() (err error) {
+			rows[p], err = loadBare(filepath.Join(dir, bareBaseFile), bases[p], &changes, p, tables[p])
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return 0, err
+	}
+	var total int64
+	var ingest []string
+	for p, n := range rows {
+		if total += n; n > 0 {
+			ingest = append(ingest, tables[p])
+		}
+	}
+	if err := db.Ingest(ctx, ingest); err != nil {
+		return 0, err
+	}
+	return total, db.Close()
+}
+
+// decode reads the segments from span[0] to before span[1].
+func (c *bareChanges) decode(dir string, segments [][]bareBlockRef, span [2]int, boundary []byte) error {
+	records := 0
+	for _, refs := range segments[span[0]:span[1]] {
+		for i := range refs {
+			records += refs[i].Records
+		}
+	}
+	for p := range c.entries {
+		c.entries[p] = make([]bareEntry, 0, records/bareParts+records/16)
+	}
+	for n := span[0]; n < span[1]; n++ {
+		r, err := openBareFile(bareSegmentFile(dir, n))
+		if err != nil {
+			return err
+		}
+		for i := range segments[n] {
+			if err := c.decodeBlock(r, &segments[n][i], boundary); err != nil {
+				return err
+			}
+		}
+		r.close()
+	}
+	return nil
+}
+
+func (c *bareChanges) decodeBlock(r *bareReader, ref *bareBlockRef, boundary []byte) error {
+	raw, err := r.block(ref, nil)
+	if err != nil {
+		return err
+	}
+	cur, err := newBareCursor(raw, ref)
+	if err != nil {
+		return err
+	}
+	block := uint32(len(c.blocks))
+	c.blocks = append(c.blocks, raw)
+	images := uint32(len(raw) - len(cur.images))
+	keys := images - uint32(len(cur.keys))
+	for {
+		op, key, image, ok := cur.next()
+		if !ok {
+			return nil
+		}
+		p := 0
+		if bytes.Compare(key, boundary) >= 0 {
+			p = 1
+		}
+		c.entries[p] = append(c.entries[p], bareEntry{barePrefix(key), block, keys, images, uint32(len(image)), uint16(len(key)), op})
+		keys += uint32(len(key))
+		images += uint32(len(image))
+	}
+}
+
+// bareRef is an entry as it is sorted: in is the goroutine that decoded it.
+type bareRef struct {
+	prefix uint64
+	in, at uint32
+}
+
+// sortBare returns the changes of part p in key order, those of one key in log order.
+func sortBare(changes *[bareParts]bareChanges, p int) []bareRef {
+	n := 0
+	for i := range changes {
+		n += len(changes[i].entries[p])
+	}
+	refs := make([]bareRef, 0, n)
+	for i := range changes {
+		for at := range changes[i].entries[p] {
+			refs = append(refs, bareRef{changes[i].entries[p][at].prefix, uint32(i), uint32(at)})
+		}
+	}
+	refs = radixSort(refs)
+	// Keys of more than 8 bytes with the same start are still in log order.
+	key := func(r bareRef) []byte {
+		c := &changes[r.in]
+		return c.keyOf(&c.entries[p][r.at])
+	}
+	for start := 0; start < len(refs); {
+		end, long := start+1, len(key(refs[start])) > 8
+		for ; end < len(refs) && refs[end].prefix == refs[start].prefix; end++ {
+			long = long || len(key(refs[end])) != len(key(refs[start]))
+		}
+		if long && end-start > 1 {
+			slices.SortStableFunc(refs[start:end], func(a, b bareRef) int { return bytes.Compare(key(a), key(b)) })
+		}
+		start = end
+	}
+	return refs
+}
+
+// radixSort sorts by prefix, keeping the order of equal ones, in passes of 11
+// bits, leaving out those in which all prefixes agree.
+func radixSort(refs []bareRef) []bareRef {
+	const bits, mask = 11, 1<<11 - 1
+	var or, and uint64 = 0, 1<<64 - 1
+	for i := range refs {
+		or, and = or|refs[i].prefix, and&refs[i].prefix
+	}
+	differ := or &^ and
+	tmp := make([]bareRef, len(refs))
+	for shift := 0; shift < 64; shift += bits {
+		if differ>>shift&mask == 0 {
+			continue
+		}
+		var count [mask + 1]int
+		for i := range refs {
+			count[refs[i].prefix>>shift&mask]++
+		}
+		sum := 0
+		for i, c := range count {
+			count[i], sum = sum, sum+c
+		}
+		for _, r := range refs {
+			d := r.prefix >> shift & mask
+			tmp[count[d]] = r
+			count[d]++
+		}
+		refs, tmp = tmp, refs
+	}
+	return refs
+}
+
+// bareTable writes one sorted table.
+type bareTable struct {
+	w    *sstable.Writer
+	key  []byte
+	rows int64
+}
+
+func (t *bareTable) set(key, image []byte) error {
+	t.rows++
+	t.key = append(append(t.key[:0], bareRowPrefix...), key...)
+	return t.w.Set(t.key, image)
+}
+
+// loadBare merges part p of the changes with its blocks of the base into a table.
+func loadBare(path string, base []bareBlockRef, changes *[bareParts]bareChanges, p int, table string) (int64, error) {
+	refs := sortBare(changes, p)
+	f, err := vfs.Default.Create(table, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return 0, err
+	}
+	o := bareOptions()
+	t := &bareTable{w: sstable.NewWriter(objstorageprovider.NewFileWritable(f), o.MakeWriterOptions(6, o.FormatMajorVersion.MaxTableFormat()))}
+	r, err := openBareFile(path)
+	if err != nil {
+		return 0, err
+	}
+	defer r.close()
+	// put writes the changes of the first key of refs and returns how many they are.
+	put := func() error {
+		c := &changes[refs[0].in]
+		e := &c.entries[p][refs[0].at]
+		key := c.keyOf(e)
+		n := 1
+		for ; n < len(refs) && refs[n].prefix == refs[0].prefix; n++ {
+			nc := &changes[refs[n].in]
+			ne := &nc.entries[p][refs[n].at]
+			if !bytes.Equal(nc.keyOf(ne), key) {
+				break
+			}
+			c, e = nc, ne
+		}
+		refs = refs[n:]
+		if e.op == change.Delete {
+			return nil
+		}
+		return t.set(key, c.blocks[e.block][e.image:e.image+e.imageLen])
+	}
+	var buf []byte
+	for i := range base {
+		if buf, err = r.block(&base[i], buf); err != nil {
+			return 0, err
+		}
+		cur, err := newBareCursor(buf, &base[i])
+		if err != nil {
+			return 0, err
+		}
+		for {
+			_, key, image, ok := cur.next()
+			if !ok {
+				break
+			}
+			replaced := false
+			for prefix := barePrefix(key); len(refs) > 0 && refs[0].prefix <= prefix; {
+				c := &changes[refs[0].in]
+				order := bytes.Compare(c.keyOf(&c.entries[p][refs[0].at]), key)
+				if order > 0 {
+					break
+				}
+				replaced = order == 0
+				if err := put(); err != nil {
+					return 0, err
+				}
+			}
+			if replaced {
+				continue
+			}
+			if err := t.set(key, image); err != nil {
+				return 0, err
+			}
+		}
+	}
+	for len(refs) > 0 {
+		if err := put(); err != nil {
+			return 0, err
+		}
+	}
+	return t.rows, t.w.Close()
+}
