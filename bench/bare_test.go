@@ -96,8 +96,8 @@ func TestSortBare(t *testing.T) {
 		changes[i].blocks = [][]byte{raw}
 	}
 	want := []uint32{5, 3, 6, 2, 1, 7, 0, 4} // places in keys: by key, then as they came
-	for i, r := range sortBare(&changes, 0) {
-		if got := changes[r.in].entries[0][r.at].image; got != want[i] {
+	for i, r := range sortBare(&changes, 0).entries {
+		if got := r.image; got != want[i] {
 			t.Errorf("place %d holds key %q of place %d, want place %d", i, keys[got], got, want[i])
 		}
 	}

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -37,10 +38,6 @@ type bareEntry struct {
 type bareChanges struct {
 	blocks  [][]byte
 	entries [bareParts][]bareEntry
-}
-
-func (c *bareChanges) keyOf(e *bareEntry) []byte {
-	return c.blocks[e.block][e.key : e.key+uint32(e.keyLen)]
 }
 
 // bareRowPrefix is what an embedded database's rows of collection 1 have
@@ -178,73 +175,101 @@ func (c *bareChanges) decodeBlock(r *bareReader, ref *bareBlockRef, boundary []b
 	}
 }
 
-// bareRef is an entry as it is sorted: in is the goroutine that decoded it.
-type bareRef struct {
-	prefix uint64
-	in, at uint32
+// bareLog is the changes of one part in key order, those of one key in log order.
+type bareLog struct {
+	blocks  [][]byte // of all goroutines
+	entries []bareEntry
+	scratch [8]byte
 }
 
-// sortBare returns the changes of part p in key order, those of one key in log order.
-func sortBare(changes *[bareParts]bareChanges, p int) []bareRef {
+// key returns the key of an entry, valid until the next call. A short key is
+// all in its prefix, which spares a trip to a block that is not in the cache.
+func (l *bareLog) key(e *bareEntry) []byte {
+	if e.keyLen <= 8 {
+		binary.BigEndian.PutUint64(l.scratch[:], e.prefix)
+		return l.scratch[:e.keyLen]
+	}
+	return l.longKey(e)
+}
+
+func (l *bareLog) longKey(e *bareEntry) []byte {
+	return l.blocks[e.block][e.key : e.key+uint32(e.keyLen)]
+}
+
+// compare orders an entry against a key with its prefix.
+func (l *bareLog) compare(e *bareEntry, prefix uint64, key []byte) int {
+	if e.prefix != prefix {
+		return cmp.Compare(e.prefix, prefix)
+	}
+	if e.keyLen <= 8 || len(key) <= 8 {
+		return int(e.keyLen) - len(key) // one starts with the other
+	}
+	return bytes.Compare(l.longKey(e), key)
+}
+
+// sortBare sorts the changes of a part.
+func sortBare(changes *[bareParts]bareChanges, part int) *bareLog {
 	n := 0
 	for i := range changes {
-		n += len(changes[i].entries[p])
+		n += len(changes[i].entries[part])
 	}
-	refs := make([]bareRef, 0, n)
+	l := &bareLog{entries: make([]bareEntry, 0, n)}
 	for i := range changes {
-		for at := range changes[i].entries[p] {
-			refs = append(refs, bareRef{changes[i].entries[p][at].prefix, uint32(i), uint32(at)})
+		for _, e := range changes[i].entries[part] {
+			e.block += uint32(len(l.blocks))
+			l.entries = append(l.entries, e)
 		}
+		l.blocks = append(l.blocks, changes[i].blocks...)
+		changes[i].entries[part] = nil
 	}
-	refs = radixSort(refs)
-	// Keys of more than 8 bytes with the same start are still in log order.
-	key := func(r bareRef) []byte {
-		c := &changes[r.in]
-		return c.keyOf(&c.entries[p][r.at])
-	}
-	for start := 0; start < len(refs); {
-		end, long := start+1, len(key(refs[start])) > 8
-		for ; end < len(refs) && refs[end].prefix == refs[start].prefix; end++ {
-			long = long || len(key(refs[end])) != len(key(refs[start]))
+	l.entries = radixSort(l.entries)
+	// Different keys with the same first 8 bytes are still in log order.
+	for start := 0; start < len(l.entries); {
+		first := &l.entries[start]
+		end, differ := start+1, false
+		for ; end < len(l.entries) && l.entries[end].prefix == first.prefix; end++ {
+			differ = differ || l.entries[end].keyLen != first.keyLen || first.keyLen > 8
 		}
-		if long && end-start > 1 {
-			slices.SortStableFunc(refs[start:end], func(a, b bareRef) int { return bytes.Compare(key(a), key(b)) })
+		if differ {
+			slices.SortStableFunc(l.entries[start:end], func(a, b bareEntry) int {
+				return bytes.Compare(l.longKey(&a), l.longKey(&b))
+			})
 		}
 		start = end
 	}
-	return refs
+	return l
 }
 
 // radixSort sorts by prefix, keeping the order of equal ones, in passes of 11
 // bits, leaving out those in which all prefixes agree.
-func radixSort(refs []bareRef) []bareRef {
+func radixSort(entries []bareEntry) []bareEntry {
 	const bits, mask = 11, 1<<11 - 1
 	var or, and uint64 = 0, 1<<64 - 1
-	for i := range refs {
-		or, and = or|refs[i].prefix, and&refs[i].prefix
+	for i := range entries {
+		or, and = or|entries[i].prefix, and&entries[i].prefix
 	}
 	differ := or &^ and
-	tmp := make([]bareRef, len(refs))
+	tmp := make([]bareEntry, len(entries))
 	for shift := 0; shift < 64; shift += bits {
 		if differ>>shift&mask == 0 {
 			continue
 		}
 		var count [mask + 1]int
-		for i := range refs {
-			count[refs[i].prefix>>shift&mask]++
+		for i := range entries {
+			count[entries[i].prefix>>shift&mask]++
 		}
 		sum := 0
 		for i, c := range count {
 			count[i], sum = sum, sum+c
 		}
-		for _, r := range refs {
+		for _, r := range entries {
 			d := r.prefix >> shift & mask
 			tmp[count[d]] = r
 			count[d]++
 		}
-		refs, tmp = tmp, refs
+		entries, tmp = tmp, entries
 	}
-	return refs
+	return entries
 }
 
 // bareTable writes one sorted table.
@@ -260,9 +285,25 @@ func (t *bareTable) set(key, image []byte) error {
 	return t.w.Set(t.key, image)
 }
 
+// setFirst takes the changes of the first key and writes what they leave of it.
+func (t *bareTable) setFirst(l *bareLog) error {
+	e := &l.entries[0]
+	key := l.key(e)
+	n := 1
+	for n < len(l.entries) && l.compare(&l.entries[n], e.prefix, key) == 0 {
+		n++
+	}
+	e = &l.entries[n-1]
+	l.entries = l.entries[n:]
+	if e.op == change.Delete {
+		return nil
+	}
+	return t.set(key, l.blocks[e.block][e.image:e.image+e.imageLen])
+}
+
 // loadBare merges part p of the changes with its blocks of the base into a table.
 func loadBare(path string, base []bareBlockRef, changes *[bareParts]bareChanges, p int, table string) (int64, error) {
-	refs := sortBare(changes, p)
+	log := sortBare(changes, p)
 	f, err := vfs.Default.Create(table, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return 0, err
@@ -274,26 +315,6 @@ func loadBare(path string, base []bareBlockRef, changes *[bareParts]bareChanges,
 		return 0, err
 	}
 	defer r.close()
-	// put writes the changes of the first key of refs and returns how many they are.
-	put := func() error {
-		c := &changes[refs[0].in]
-		e := &c.entries[p][refs[0].at]
-		key := c.keyOf(e)
-		n := 1
-		for ; n < len(refs) && refs[n].prefix == refs[0].prefix; n++ {
-			nc := &changes[refs[n].in]
-			ne := &nc.entries[p][refs[n].at]
-			if !bytes.Equal(nc.keyOf(ne), key) {
-				break
-			}
-			c, e = nc, ne
-		}
-		refs = refs[n:]
-		if e.op == change.Delete {
-			return nil
-		}
-		return t.set(key, c.blocks[e.block][e.image:e.image+e.imageLen])
-	}
 	var buf []byte
 	for i := range base {
 		if buf, err = r.block(&base[i], buf); err != nil {
@@ -309,14 +330,13 @@ func loadBare(path string, base []bareBlockRef, changes *[bareParts]bareChanges,
 				break
 			}
 			replaced := false
-			for prefix := barePrefix(key); len(refs) > 0 && refs[0].prefix <= prefix; {
-				c := &changes[refs[0].in]
-				order := bytes.Compare(c.keyOf(&c.entries[p][refs[0].at]), key)
+			for prefix := barePrefix(key); len(log.entries) > 0; {
+				order := log.compare(&log.entries[0], prefix, key)
 				if order > 0 {
 					break
 				}
 				replaced = order == 0
-				if err := put(); err != nil {
+				if err := t.setFirst(log); err != nil {
 					return 0, err
 				}
 			}
@@ -328,8 +348,8 @@ func loadBare(path string, base []bareBlockRef, changes *[bareParts]bareChanges,
 			}
 		}
 	}
-	for len(refs) > 0 {
-		if err := put(); err != nil {
+	for len(log.entries) > 0 {
+		if err := t.setFirst(log); err != nil {
 			return 0, err
 		}
 	}
