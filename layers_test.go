@@ -38,6 +38,7 @@ var layers = map[string]int{
 	"capture": 4,
 	"restore": 4,
 
+	"bench":         5,
 	"internal/demo": 5,
 
 	"cmd/tidemark": 6,
