@@ -36,12 +36,14 @@ var layers = map[string]int{
 	"archive": 3,
 
 	"capture": 4,
+	"history": 4,
 	"restore": 4,
 
 	"bench":         5,
 	"internal/demo": 5,
 
-	"cmd/tidemark": 6,
+	"bench":        6,
+	"cmd/tidemark": 7,
 }
 
 // support lists the packages that only tests import.
@@ -144,7 +146,7 @@ func TestLayersNotices(t *testing.T) {
 		{"archive/a.go", "storage/storagetest", "for tests only"},
 		{"archive/a.go", "internal/unheard-of", "internal/unheard-of, which has no layer"},
 		{"unheard-of/a.go", "change", "belongs to package unheard-of, which has no layer"},
-		{"change/a.go", "cmd/tidemark", "is in layer 0 and imports cmd/tidemark of layer 6"},
+		{"change/a.go", "cmd/tidemark", "is in layer 0 and imports cmd/tidemark of layer 7"},
 	}
 	for _, c := range cases {
 		source := "package p\n\nimport (\n\t\"fmt\"\n\t_ \"" + module + "/" + c.imports + "\"\n)\n"

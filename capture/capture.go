@@ -1,0 +1,165 @@
+// Package capture copies a database's log, and bases of its state, into an
+// archive while the database is in use.
+//
+// A [Capturer] holds the timeline's epoch: it claims it, publishes segments,
+// coverage and snapshots in it, and closes it in good order. The source is
+// told that something is archived only after the manifest that announces it is
+// published. When the store is slow or away the capturer reads no further: the
+// source's log waits, not memory.
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/driver"
+)
+
+// Options tune a capture. The zero value is ready for use.
+type Options struct {
+	FlushBytes    int64         // publish a segment when its pack has this many bytes; default 8 MiB
+	FlushAge      time.Duration // or when its first transaction has waited this long; default 1 s
+	CoverageEvery time.Duration // publish coverage while idle; default 10 s
+	RunBytes      int64         // cut a snapshot's packs at this size; default 256 MiB
+	CloseTimeout  time.Duration // how long to go on after the context ends, to publish what was read; default 10 s
+	RetryMax      time.Duration // longest pause between attempts while the store fails; default 15 s
+	GiveUpAfter   time.Duration // stop with the store's error when one thing could not be published for this long; default never
+
+	Takeover   bool          // claim over an epoch that is neither closed nor stale
+	StaleAfter time.Duration // an open epoch silent for this long may be claimed; default 60 s
+
+	Log *slog.Logger       // default: none
+	Now func() change.Time // the source's clock; default this machine's
+}
+
+func (o Options) withDefaults() Options {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&o.FlushAge, time.Second)
+	def(&o.CoverageEvery, 10*time.Second)
+	def(&o.CloseTimeout, 10*time.Second)
+	def(&o.RetryMax, 15*time.Second)
+	def(&o.StaleAfter, archive.DefaultStaleAfter)
+	if o.FlushBytes <= 0 {
+		o.FlushBytes = 8 << 20
+	}
+	if o.RunBytes <= 0 {
+		o.RunBytes = 256 << 20
+	}
+	if o.Now == nil {
+		o.Now = func() change.Time { return change.TimeOf(time.Now()) }
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// ErrStopped is returned by Sync and Snapshot when the capture ended first.
+var ErrStopped = errors.New("capture has stopped")
+
+// Capturer copies one source into one archive. Run does the work; the other
+// methods ask a running one for something and wait.
+type Capturer struct {
+	archive *archive.Archive
+	source  driver.Source
+	o       Options
+
+	inbox   inbox
+	stopped chan struct{} // closed when Run returns
+}
+
+// New returns a capturer; nothing happens before Run.
+func New(a *archive.Archive, src driver.Source, o Options) *Capturer {
+	return &Capturer{archive: a, source: src, o: o.withDefaults(), stopped: make(chan struct{})}
+}
+
+// Run captures until ctx ends; then it publishes what it has read, closes the
+// epoch and returns nil. It may be called once. Store failures are retried for
+// as long as ctx lasts. It returns an error that wraps
+//   - archive.ErrFenced when another capturer claimed the timeline,
+//   - archive.ErrLocked when another holds it and takes no pause,
+//   - driver.ErrDiverged when the archive's history is not the source's,
+//   - driver.ErrLogLost when the source dropped its log before it was archived.
+func (c *Capturer) Run(ctx context.Context) error {
+	defer close(c.stopped)
+	id, err := c.source.Identity(ctx)
+	if err != nil {
+		return fmt.Errorf("identify the source: %w", err)
+	}
+	ch, session, err := c.claim(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer ch.Close()
+	r := newRun(c, ch, session)
+	c.o.Log.Info("capturing", "epoch", session.State().Epoch, "lsn", r.read.LSN)
+	return r.loop(ctx)
+}
+
+// claim starts an epoch and opens the source's log at the archive's end. The
+// log is opened first, because only the source can tell whether that end is
+// part of its own history.
+func (c *Capturer) claim(ctx context.Context, id driver.Identity) (ch driver.Changes, session *archive.Session, err error) {
+	session, err = c.archive.Claim(ctx, archive.ClaimOptions{
+		Source:     archive.Source{Kind: id.Kind, System: id.System},
+		Holder:     holder(),
+		Takeover:   c.o.Takeover,
+		StaleAfter: c.o.StaleAfter,
+		Mark: func(ctx context.Context, s *archive.State) (driver.Mark, error) {
+			if ch != nil { // the archive moved on since
+				if err := ch.Close(); err != nil {
+					return driver.Mark{}, err
+				}
+				ch = nil
+			}
+			mark, err := c.resumeMark(ctx, s, id)
+			if err != nil {
+				return mark, err
+			}
+			if ch, err = c.source.Changes(ctx, mark); err != nil {
+				return mark, fmt.Errorf("open the source's log after LSN %d: %w", mark.LSN, err)
+			}
+			return mark, nil
+		},
+	})
+	if err != nil && ch != nil {
+		err = errors.Join(err, ch.Close())
+	}
+	return ch, session, err
+}
+
+// resumeMark returns the archive's end as a mark of the source.
+func (c *Capturer) resumeMark(ctx context.Context, s *archive.State, id driver.Identity) (driver.Mark, error) {
+	if !s.Started {
+		mark, err := c.source.Start(ctx)
+		if err != nil {
+			return mark, fmt.Errorf("find the start of the source's log: %w", err)
+		}
+		return mark, nil
+	}
+	if s.Source.Kind != id.Kind || s.Source.System != id.System {
+		return driver.Mark{}, fmt.Errorf("the archive holds the history of %s database %s, the source is %s database %s; "+
+			"a restored or copied database needs an archive of its own: %w",
+			s.Source.Kind, s.Source.System, id.Kind, id.System, driver.ErrDiverged)
+	}
+	return driver.Mark{LSN: s.Last, LogHash: s.LogHash, Position: s.Position}, nil
+}
+
+// holder tells people who holds an epoch.
+func holder() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown host"
+	}
+	return fmt.Sprintf("%s, process %d", host, os.Getpid())
+}

@@ -1,0 +1,105 @@
+package capture
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/driver"
+)
+
+// request asks the loop for something; exactly one reply is sent.
+type request struct {
+	snapshot bool // else a sync
+	reply    chan reply
+}
+
+type reply struct {
+	mark     driver.Mark
+	snapshot *archive.Snapshot
+	err      error
+}
+
+// Sync waits until everything that was durable in the source when it was
+// called is archived, and returns the archive's end.
+func (c *Capturer) Sync(ctx context.Context) (driver.Mark, error) {
+	r, err := c.ask(ctx, request{})
+	return r.mark, err
+}
+
+// Snapshot reads a base from the source and waits until it is archived. One is
+// taken at a time; others wait.
+func (c *Capturer) Snapshot(ctx context.Context) (*archive.Snapshot, error) {
+	r, err := c.ask(ctx, request{snapshot: true})
+	return r.snapshot, err
+}
+
+func (c *Capturer) ask(ctx context.Context, q request) (reply, error) {
+	q.reply = make(chan reply, 1)
+	c.inbox.put(q)
+	select {
+	case r := <-q.reply:
+		return r, r.err
+	case <-ctx.Done():
+		return reply{}, ctx.Err()
+	case <-c.stopped:
+	}
+	select {
+	case r := <-q.reply:
+		return r, r.err
+	default:
+		return reply{}, ErrStopped
+	}
+}
+
+// inbox brings requests, and word of finished work, to a loop that waits for
+// the source.
+type inbox struct {
+	mu       sync.Mutex
+	requests []request          // guarded by mu
+	poked    bool               // guarded by mu; since the last wait began
+	cancel   context.CancelFunc // guarded by mu; ends the wait under way
+}
+
+// put leaves a request and ends the wait.
+func (b *inbox) put(q request) {
+	b.mu.Lock()
+	b.requests = append(b.requests, q)
+	b.mu.Unlock()
+	b.poke()
+}
+
+// poke ends the wait under way, or else the next one at once.
+func (b *inbox) poke() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.poked = true
+	if b.cancel != nil {
+		b.cancel()
+	}
+}
+
+// take returns the requests that have come.
+func (b *inbox) take() []request {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	q := b.requests
+	b.requests = nil
+	return q
+}
+
+// wait starts a wait: a context that ends with ctx, after d, or when poked.
+func (b *inbox) wait(ctx context.Context, d time.Duration) context.Context {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.cancel != nil {
+		b.cancel()
+	}
+	ctx, b.cancel = context.WithTimeout(ctx, d)
+	if b.poked {
+		b.poked = false
+		b.cancel()
+	}
+	return ctx
+}

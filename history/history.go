@@ -1,0 +1,133 @@
+// Package history answers questions about an archive without restoring it.
+package history
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/pack"
+)
+
+// Query chooses transactions. The zero Query chooses all.
+type Query struct {
+	From, To   change.Time // effective times, both included; 0 leaves a side open
+	Collection string      // by name, in whatever incarnation; "" for any
+	Op         change.Op   // 0 for any
+	MinRows    int64       // at least so many records of that collection and operation; at least 1
+}
+
+// Transaction is one that a [Query] chose.
+type Transaction struct {
+	archive.TxSize
+	Rows int64 // records that the query counts
+}
+
+// JustBefore returns the LSN to restore to so that the transaction did not happen.
+func (t *Transaction) JustBefore() change.LSN { return t.First - 1 }
+
+// Find yields the transactions that q chooses, newest first. It opens only the
+// segments whose manifest can't answer.
+func Find(ctx context.Context, a *archive.Archive, s *archive.State, q Query) iter.Seq2[Transaction, error] {
+	return func(yield func(Transaction, error) bool) {
+		if q.MinRows < 1 {
+			q.MinRows = 1
+		}
+		ids, err := q.collections(s)
+		if err != nil {
+			yield(Transaction{}, err)
+			return
+		}
+		for _, seg := range slices.Backward(s.Segments) {
+			body := &seg.Body
+			if (q.To != 0 && body.Effective.From > q.To) || q.count(ids, body.Counts) < q.MinRows {
+				continue
+			}
+			if q.From != 0 && body.Effective.To < q.From {
+				return
+			}
+			sizes := body.Largest
+			if q.MinRows <= body.Smaller {
+				if sizes, err = sizesOf(ctx, a, body); err != nil {
+					yield(Transaction{}, err)
+					return
+				}
+			}
+			for _, size := range slices.Backward(sizes) {
+				if (q.To != 0 && size.Effective > q.To) || (q.From != 0 && size.Effective < q.From) {
+					continue
+				}
+				if n := q.count(ids, size.Counts); n >= q.MinRows && !yield(Transaction{size, n}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// sizesOf reads what a segment's manifest leaves out.
+func sizesOf(ctx context.Context, a *archive.Archive, seg *archive.Segment) ([]archive.TxSize, error) {
+	var out []archive.TxSize
+	for _, ref := range seg.Packs {
+		r, err := pack.Open(ctx, a.Bucket(), ref)
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		for tx, err := range r.Txs(ctx, 0) {
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, archive.SizeOf(tx))
+		}
+	}
+	return out, nil
+}
+
+// count adds up the records that the query is about; ids is nil for any collection.
+func (q *Query) count(ids map[change.CollectionID]bool, counts []archive.Count) int64 {
+	var n int64
+	for _, c := range counts {
+		if ids != nil && !ids[c.Collection] {
+			continue
+		}
+		if q.Op == 0 {
+			n += c.Records()
+		} else {
+			n += c.Of(q.Op)
+		}
+	}
+	return n
+}
+
+// collections returns the IDs of every incarnation of the collection asked for.
+func (q *Query) collections(s *archive.State) (map[change.CollectionID]bool, error) {
+	if q.Collection == "" {
+		return nil, nil
+	}
+	names := Names(s)
+	ids := make(map[change.CollectionID]bool)
+	known := make(map[string]bool)
+	for id, all := range names {
+		for _, n := range all {
+			known[n] = true
+			if n == q.Collection {
+				ids[id] = true
+			}
+		}
+	}
+	if len(ids) == 0 {
+		list := make([]string, 0, len(known))
+		for n := range known {
+			list = append(list, n)
+		}
+		slices.Sort(list)
+		return nil, fmt.Errorf("the archive has never held a collection %q; it knows: %s: %w",
+			q.Collection, strings.Join(list, ", "), ErrNoCollection)
+	}
+	return ids, nil
+}
