@@ -1,0 +1,123 @@
+package embedded
+
+import (
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/tidemarkdb/tidemark/change"
+)
+
+// startSpare prepares the next file in the background, unless that is under way.
+func (l *logDir) startSpare() {
+	if l.started {
+		return
+	}
+	l.started = true
+	number := l.end.Number + 1
+	go func() {
+		f, err := l.prepare(number)
+		l.spare <- spareFile{f, err}
+	}()
+}
+
+// prepare makes a file of full size: one that was released, or a new one.
+func (l *logDir) prepare(number uint64) (vfs.File, error) {
+	l.mu.Lock()
+	n := len(l.recycle)
+	if n == 0 {
+		l.mu.Unlock()
+		return l.makeFile(number)
+	}
+	old := l.recycle[n-1]
+	l.recycle = l.recycle[:n-1]
+	l.mu.Unlock()
+	if err := l.fs.Rename(l.path(old.Number), l.path(number)); err != nil {
+		return nil, l.fileErr(old.Number, err)
+	}
+	f, err := l.fs.OpenReadWrite(l.path(number), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, l.fileErr(old.Number, err)
+	}
+	if err := l.syncDir(); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// makeFile creates a file of zeros, durably.
+func (l *logDir) makeFile(number uint64) (vfs.File, error) {
+	f, err := l.fs.OpenReadWrite(l.path(number), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, err
+	}
+	fail := func(err error) (vfs.File, error) {
+		f.Close()
+		return nil, l.fileErr(number, err)
+	}
+	zeros := make([]byte, min(l.fileSize, 1<<20))
+	for off := int64(0); off < l.fileSize; off += int64(len(zeros)) {
+		n := min(l.fileSize-off, int64(len(zeros)))
+		if _, err := f.WriteAt(zeros[:n], off); err != nil {
+			return fail(err)
+		}
+	}
+	if err := f.Sync(); err != nil {
+		return fail(err)
+	}
+	if err := l.syncDir(); err != nil {
+		return fail(err)
+	}
+	return f, nil
+}
+
+func (l *logDir) syncDir() error { return syncDir(l.fs, l.dir) }
+
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	if err := d.Sync(); err != nil {
+		d.Close()
+		return err
+	}
+	return d.Close()
+}
+
+// maxRecycled is how many released files are kept to be used again.
+const maxRecycled = 1
+
+// release gives up every file that lies wholly at or below an LSN, except the last.
+func (l *logDir) release(through change.LSN) error {
+	l.mu.Lock()
+	n := 0
+	for n < len(l.files)-1 && l.files[n+1].First <= through+1 {
+		n++
+	}
+	released := l.files[:n]
+	l.files = slices.Clone(l.files[n:])
+	var remove []logFile
+	for _, f := range released {
+		if len(l.recycle) < maxRecycled && f.size == l.fileSize {
+			l.recycle = append(l.recycle, f)
+		} else {
+			remove = append(remove, f)
+		}
+	}
+	l.mu.Unlock()
+	for _, f := range remove {
+		if err := l.fs.Remove(l.path(f.Number)); err != nil {
+			return l.fileErr(f.Number, err)
+		}
+	}
+	return nil
+}
+
+// retained returns the files and where the durable log ends.
+func (l *logDir) retained() ([]logFile, logEnd) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.files, l.durable
+}

@@ -1,0 +1,117 @@
+package embedded
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/tidemarkdb/tidemark/change"
+)
+
+var (
+	// ErrCorrupt says that files of the database are damaged or missing.
+	ErrCorrupt = errors.New("database is damaged")
+
+	// ErrPoisoned says that a write or sync failed, after which nothing can be
+	// committed until the database is opened again. What was acknowledged is safe.
+	ErrPoisoned = errors.New("an earlier write failed; the database must be reopened before it can commit again")
+
+	// ErrLocked says that the database is open elsewhere.
+	ErrLocked = errors.New("database is in use")
+
+	// ErrClosed says that the database was closed.
+	ErrClosed = errors.New("database is closed")
+
+	// ErrNoDatabase says that there is no database and that none was to be created.
+	ErrNoDatabase = errors.New("no database there")
+
+	// ErrTxDone says that a transaction was used after its function returned.
+	ErrTxDone = errors.New("transaction is over")
+
+	// ErrReadOnly says that a transaction of View was asked to write.
+	ErrReadOnly = errors.New("transaction is read-only")
+
+	// ErrNoCollection says that there is no collection of that name.
+	ErrNoCollection = errors.New("no collection")
+
+	// ErrExists says that a row or collection to be made is already there.
+	ErrExists = errors.New("already exists")
+
+	// ErrNotFound says that a row that must exist does not.
+	ErrNotFound = errors.New("no such row")
+
+	// ErrTooLarge says that a transaction exceeds [Options.MaxTxBytes].
+	ErrTooLarge = errors.New("transaction is too large")
+)
+
+// Options adjusts a database. The zero value is ready for use.
+type Options struct {
+	// MustExist makes Open fail with ErrNoDatabase instead of creating a database.
+	MustExist bool
+
+	// LogFileBytes is the size of a log file; 0 means 16 MiB.
+	LogFileBytes int64
+
+	// MaxTxBytes is the largest encoded transaction; 0 means 256 MiB, which
+	// is also the most.
+	MaxTxBytes int64
+
+	// CacheBytes is the size of the block cache; 0 means 64 MiB.
+	CacheBytes int64
+
+	// MemTableBytes is how much state is held in memory before it is written
+	// out, and so about how much log Open may have to replay; 0 means 32 MiB.
+	MemTableBytes int64
+
+	// Now is the clock of commit times; nil means time.Now.
+	Now func() time.Time
+
+	// Random is where the database's ID comes from; nil means crypto/rand.
+	Random io.Reader
+
+	// FS is the file system; nil means the operating system's.
+	FS vfs.FS
+}
+
+const (
+	mostTxBytes   = 256 << 20
+	leastLogBytes = 1 << 10
+)
+
+// withDefaults fills in what is not set.
+func (o Options) withDefaults() (*Options, error) {
+	orElse := func(v *int64, def int64) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	orElse(&o.LogFileBytes, 16<<20)
+	orElse(&o.MaxTxBytes, mostTxBytes)
+	orElse(&o.CacheBytes, 64<<20)
+	orElse(&o.MemTableBytes, 32<<20)
+	if o.LogFileBytes < leastLogBytes || o.LogFileBytes > maxFrame {
+		return nil, fmt.Errorf("option LogFileBytes is %d, want %d to %d", o.LogFileBytes, leastLogBytes, maxFrame)
+	}
+	if o.MaxTxBytes < 0 || o.MaxTxBytes > mostTxBytes {
+		return nil, fmt.Errorf("option MaxTxBytes is %d, want 1 to %d", o.MaxTxBytes, mostTxBytes)
+	}
+	if o.CacheBytes < 0 || o.MemTableBytes < 0 || o.MemTableBytes >= 4<<30 {
+		return nil, fmt.Errorf("options CacheBytes %d and MemTableBytes %d must not be negative, the latter less than 4 GiB", o.CacheBytes, o.MemTableBytes)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
+	}
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	return &o, nil
+}
+
+func (o *Options) now() change.Time { return change.TimeOf(o.Now()) }
