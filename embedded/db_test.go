@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,8 +15,6 @@ import (
 	"github.com/tidemarkdb/tidemark/change"
 )
 
-var cmpValues = cmp.Comparer(func(a, b change.Value) bool { return a == b })
-
 // small returns options for a database in memory with tiny log files.
 func small(fs vfs.FS) Options {
 	return Options{FS: fs, LogFileBytes: 4 << 10, MemTableBytes: 256 << 10, CacheBytes: 1 << 20, Now: ticking()}
@@ -23,11 +22,8 @@ func small(fs vfs.FS) Options {
 
 // ticking returns a clock that goes on by a millisecond at each reading.
 func ticking() func() time.Time {
-	t := time.UnixMicro(1_700_000_000_000_000)
-	return func() time.Time {
-		t = t.Add(time.Millisecond)
-		return t
-	}
+	var n atomic.Int64
+	return func() time.Time { return time.UnixMicro(1_700_000_000_000_000 + 1000*n.Add(1)) }
 }
 
 func mustOpen(t testing.TB, dir string, o Options) *DB {
@@ -224,7 +220,9 @@ func TestOperationsCheckTheRow(t *testing.T) {
 		{"type", func(tx *Tx) error {
 			return tx.Put("city", change.Row{change.TextValue("1"), change.TextValue("a"), change.Null()})
 		}, change.ErrSchema, `column "id" is int64, got text`},
-		{"null", func(tx *Tx) error { return tx.Put("city", change.Row{change.IntValue(1), change.Null(), change.Null()}) }, change.ErrSchema, `"name" is text, got null`},
+		{"null", func(tx *Tx) error {
+			return tx.Put("city", change.Row{change.IntValue(1), change.Null(), change.Null()})
+		}, change.ErrSchema, `"name" is text, got null`},
 		{"count", func(tx *Tx) error { return tx.Put("city", change.Row{change.IntValue(1)}) }, change.ErrSchema, "3 columns, the row has 1"},
 		{"unchanged", func(tx *Tx) error {
 			return tx.Put("city", change.Row{change.IntValue(1), change.Unchanged(), change.Null()})
@@ -323,11 +321,11 @@ func TestScanRanges(t *testing.T) {
 		if err := tx.Put("pair", row("q", 1)); err != nil {
 			return err
 		}
-		got, err = scanTx(tx, "pair", Range{})
+		got, err2 := scanTx(tx, "pair", Range{})
 		if d := cmp.Diff([]string{`"q" 1`}, got); d != "" {
 			t.Error(d)
 		}
-		return err
+		return errors.Join(err, err2)
 	})
 	if d := cmp.Diff([]string{`"q" 1`}, scanAll(t, db, "pair", Range{})); d != "" {
 		t.Error(d)

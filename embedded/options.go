@@ -67,7 +67,8 @@ type Options struct {
 	// out, and so about how much log Open may have to replay; 0 means 32 MiB.
 	MemTableBytes int64
 
-	// Now is the clock of commit times; nil means time.Now.
+	// Now is the clock of commit times, safe for concurrent use; nil means
+	// time.Now. It may step back.
 	Now func() time.Time
 
 	// Random is where the database's ID comes from; nil means crypto/rand.

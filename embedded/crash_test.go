@@ -1,0 +1,358 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/tidemarkdb/tidemark/change"
+)
+
+// crashLoad is a workload whose every commit adds the rows n*10 … n*10+2 for
+// n = 0, 1, 2 … and moves the single row of "head" to n.
+type crashLoad struct {
+	attempted, acked atomic.Int64 // commits
+}
+
+func (c *crashLoad) create(db *DB) error {
+	return db.Update(func(tx *Tx) error {
+		_, err := tx.CreateCollection("head", []string{"id"}, columns()...)
+		return errors.Join(err, createCity(tx))
+	})
+}
+
+func (c *crashLoad) commit(db *DB) error {
+	return db.Update(func(tx *Tx) error {
+		_, err := c.fill(tx)
+		return err
+	})
+}
+
+// fill makes one commit's changes and returns how many there are with it.
+func (c *crashLoad) fill(tx *Tx) (int64, error) {
+	n := c.attempted.Add(1) - 1
+	for i := range int64(3) {
+		if err := tx.Insert("city", city(n*10+i, strings.Repeat("x", int(n*37%300)))); err != nil {
+			return 0, err
+		}
+	}
+	return n + 1, tx.Put("head", city(0, fmt.Sprint(n)))
+}
+
+// check returns how many commits a database shows, having checked that they
+// are exactly the first ones, whole.
+func (c *crashLoad) check(db *DB) (n int64, err error) {
+	err = db.View(func(tx *Tx) error {
+		if _, err := tx.Schema("head"); err != nil {
+			return nil // crashed before the first commit
+		}
+		rows := int64(0)
+		for row, err := range tx.Scan("city", Range{}) {
+			if err != nil {
+				return err
+			}
+			if want := rows/3*10 + rows%3; row[0].Int() != want {
+				return fmt.Errorf("row %d, want %d", row[0].Int(), want)
+			}
+			rows++
+		}
+		n = rows / 3
+		if rows%3 != 0 {
+			return fmt.Errorf("%d rows: part of a transaction", rows)
+		}
+		head, ok, err := tx.Get("head", change.IntValue(0))
+		if n > 0 && (!ok || head[1].Str() != fmt.Sprint(n-1)) {
+			return fmt.Errorf("%d commits of rows, the head row says %v", n, head)
+		}
+		return err
+	})
+	return n, err
+}
+
+// crash is what a power cut left.
+type crash struct {
+	fs               *vfs.MemFS
+	acked, attempted int64
+	op               string
+}
+
+// crashEverywhere runs a workload and cuts the power before each of its
+// writes, syncs, renames and removals; percent of what was not synced remains.
+func crashEverywhere(t *testing.T, percent int) []crash {
+	mem := vfs.NewCrashableMem()
+	var load crashLoad
+	var mu sync.Mutex
+	var crashes []crash
+	rng := rand.New(rand.NewPCG(1, 2))
+	ops := 0
+	inject := errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() == errorfs.OpIsRead || op.Kind == errorfs.OpFileClose {
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if ops++; testing.Short() && ops%5 != 0 {
+			return nil
+		}
+		if percent > 0 && percent < 100 {
+			// Pebble counts on a file system that keeps directory changes in order.
+			if ok, _ := exists(mem, "db/state"); ok {
+				if err := syncDir(mem, "db/state"); err != nil {
+					return err
+				}
+			}
+		}
+		c := crash{acked: load.acked.Load(), op: fmt.Sprint(op.Kind, " ", op.Path)}
+		c.fs = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng})
+		c.attempted = load.attempted.Load()
+		crashes = append(crashes, c)
+		return nil
+	})
+	o := small(errorfs.Wrap(mem, inject))
+	o.MemTableBytes = 16 << 10
+	db := mustOpen(t, "db", o)
+	if err := load.create(db); err != nil {
+		t.Fatal(err)
+	}
+	for range 60 {
+		if err := load.commit(db); err != nil {
+			t.Fatal(err)
+		}
+		load.acked.Add(1)
+	}
+	mustClose(t, db)
+	mu.Lock()
+	defer mu.Unlock()
+	return crashes
+}
+
+// TestCrashAtEveryWriteAndSync opens what each power cut left, and expects
+// exactly the first commits, all acknowledged ones among them.
+func TestCrashAtEveryWriteAndSync(t *testing.T) {
+	for _, percent := range []int{0, 50, 100} {
+		t.Run(fmt.Sprintf("unsynced=%d%%", percent), func(t *testing.T) {
+			crashes := crashEverywhere(t, percent)
+			if len(crashes) < 50 {
+				t.Fatalf("only %d crashes", len(crashes))
+			}
+			for i, c := range crashes {
+				if err := c.recovers(t); err != nil {
+					t.Fatalf("crash %d of %d, before operation %s, %d to %d commits: %v", i, len(crashes), c.op, c.acked, c.attempted, err)
+				}
+			}
+			t.Logf("%d crashes", len(crashes))
+		})
+	}
+}
+
+func (c *crash) recovers(t *testing.T) error {
+	db, err := Open("db", small(c.fs))
+	if err != nil {
+		return err
+	}
+	var load crashLoad
+	n, err := load.check(db)
+	if err != nil || n < c.acked || n > c.attempted {
+		return fmt.Errorf("%d commits: %v", n, err)
+	}
+	// It goes on from there, also after another crash.
+	load.attempted.Store(n)
+	if err := load.create(db); err != nil && !errors.Is(err, ErrExists) {
+		return err
+	}
+	for range 3 {
+		if err := load.commit(db); err != nil {
+			return fmt.Errorf("commit after reopening: %w", err)
+		}
+	}
+	again := c.fs.CrashClone(vfs.CrashCloneCfg{})
+	mustClose(t, db)
+	db, err = Open("db", small(again))
+	if err != nil {
+		return fmt.Errorf("again: %w", err)
+	}
+	defer func() { mustClose(t, db) }()
+	if m, err := load.check(db); err != nil || m != n+3 {
+		return fmt.Errorf("again: %d commits, want %d: %v", m, n+3, err)
+	}
+	return nil
+}
+
+// TestFailedSyncPoisons fails one write or sync of the log and expects that
+// nothing is acknowledged from then on, and that reopening shows a prefix.
+func TestFailedSyncPoisons(t *testing.T) {
+	for _, kind := range []errorfs.OpKind{errorfs.OpFileSyncData, errorfs.OpFileWriteAt} {
+		mem := vfs.NewCrashableMem()
+		var armed atomic.Bool
+		inject := errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == kind && strings.HasSuffix(op.Path, logSuffix) && armed.CompareAndSwap(true, false) {
+				return errorfs.ErrInjected
+			}
+			return nil
+		})
+		db := mustOpen(t, "db", small(errorfs.Wrap(mem, inject)))
+		var load crashLoad
+		if err := load.create(db); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			if err := load.commit(db); err != nil {
+				t.Fatal(err)
+			}
+		}
+		armed.Store(true)
+		for range 3 {
+			if err := load.commit(db); !errors.Is(err, ErrPoisoned) || !errors.Is(err, errorfs.ErrInjected) {
+				t.Fatalf("commit: %v, want ErrPoisoned with its cause", err)
+			}
+		}
+		if n, err := load.check(db); n != 5 || err != nil {
+			t.Errorf("View shows %d commits, want 5: %v", n, err)
+		}
+		mustClose(t, db)
+		db = mustOpen(t, "db", small(mem))
+		if n, err := load.check(db); n < 5 || n > 6 || err != nil {
+			t.Errorf("reopened: %d commits, want 5 or 6: %v", n, err)
+		}
+		mustClose(t, db)
+	}
+}
+
+// damage applies fn to the content of the last log file that holds frames.
+func damage(t *testing.T, fs vfs.FS, fn func(b []byte, frames []int64) []byte) {
+	t.Helper()
+	l, err := openLog(fs, "db/log", dbID(t, fs), 4<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := l.files[len(l.files)-1].logHeader
+	b, err := l.readFile(h.Number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var frames []int64
+	k := frameKey{h.Database, h.Number}
+	for off := int64(logHeaderSize); ; {
+		payload, _, ok := k.open(b[off:], off)
+		if !ok {
+			break
+		}
+		frames = append(frames, off)
+		off += frameHeaderSize + int64(len(payload))
+	}
+	b = fn(b, frames)
+	f, err := fs.Create(l.path(h.Number), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func dbID(t *testing.T, fs vfs.FS) databaseID {
+	t.Helper()
+	id, err := readIdentity(fs, "db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := id.database()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestTornTailAndCorruption damages the log of a database that was killed
+// before its state was written out.
+func TestTornTailAndCorruption(t *testing.T) {
+	const commits = 6
+	cases := []struct {
+		name string
+		fn   func(b []byte, frames []int64) []byte
+		want int64 // commits that remain; -1 for ErrCorrupt
+	}{
+		{"whole", func(b []byte, f []int64) []byte { return b }, commits},
+		{"last frame's payload", func(b []byte, f []int64) []byte { b[f[len(f)-1]+60] ^= 1; return b }, commits - 1},
+		{"last frame's length", func(b []byte, f []int64) []byte { b[f[len(f)-1]+25] ^= 1; return b }, commits - 1},
+		{"cut in the last frame", func(b []byte, f []int64) []byte { return b[:f[len(f)-1]+20] }, commits - 1},
+		{"cut at the last frame", func(b []byte, f []int64) []byte { return b[:f[len(f)-1]] }, commits - 1},
+		{"payload in the middle", func(b []byte, f []int64) []byte { b[f[len(f)-2]+60] ^= 1; return b }, -1},
+		{"length in the middle", func(b []byte, f []int64) []byte { b[f[len(f)-2]+26] ^= 0xff; return b }, -1},
+		{"header", func(b []byte, f []int64) []byte { b[30] ^= 1; return b }, -1},
+		{"frame moved over another", func(b []byte, f []int64) []byte { copy(b[f[1]:f[2]], b[f[2]:]); return b }, -1},
+		{"zeros in the middle", func(b []byte, f []int64) []byte { clear(b[f[1]:f[2]]); return b }, -1},
+		{"copy of a frame after the end", func(b []byte, f []int64) []byte { copy(b[len(b)-400:], b[f[0]:f[1]]); return b }, commits},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			mem := vfs.NewCrashableMem()
+			db := mustOpen(t, "db", small(mem))
+			var load crashLoad
+			if err := load.create(db); err != nil {
+				t.Fatal(err)
+			}
+			for range commits {
+				if err := load.commit(db); err != nil {
+					t.Fatal(err)
+				}
+			}
+			killed := mem.CrashClone(vfs.CrashCloneCfg{})
+			mustClose(t, db)
+			damage(t, killed, c.fn)
+			db, err := Open("db", small(killed))
+			if c.want < 0 {
+				if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), logSuffix) || !strings.Contains(err.Error(), "offset") {
+					t.Fatalf("Open: %v, want ErrCorrupt with file and offset", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { mustClose(t, db) }()
+			if n, err := load.check(db); n != c.want || err != nil {
+				t.Fatalf("%d commits, want %d: %v", n, c.want, err)
+			}
+			load.attempted.Store(c.want)
+			if err := load.commit(db); err != nil {
+				t.Fatal(err)
+			}
+			mustClose(t, db)
+			db = mustOpen(t, "db", small(killed))
+			if n, err := load.check(db); n != c.want+1 || err != nil {
+				t.Fatalf("after another commit %d commits, want %d: %v", n, c.want+1, err)
+			}
+		})
+	}
+}
+
+// TestStateAheadOfLogIsCorrupt loses acknowledged frames that the state shows.
+func TestStateAheadOfLogIsCorrupt(t *testing.T) {
+	mem := vfs.NewMem()
+	db := mustOpen(t, "db", small(mem))
+	var load crashLoad
+	if err := load.create(db); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := load.commit(db); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustClose(t, db)
+	damage(t, mem, func(b []byte, f []int64) []byte { b[f[len(f)-1]+60] ^= 1; return b })
+	if _, err := Open("db", small(mem)); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "the state is at 14") {
+		t.Errorf("Open: %v", err)
+	}
+}
