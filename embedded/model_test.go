@@ -135,9 +135,12 @@ func (m model) same(tx *Tx) error {
 	}
 	var want []string
 	for _, copies := range m[modelBag] {
-		want = append(want, strings.Split(strings.TrimSuffix(copies, ";"), ";")...)
+		for copies != "" {
+			var text string
+			text, copies, _ = strings.Cut(copies, ";")
+			want = append(want, text)
+		}
 	}
-	want = slices.DeleteFunc(want, func(s string) bool { return s == "" })
 	slices.Sort(want)
 	slices.Sort(got)
 	if d := cmp.Diff(want, got); d != "" {
