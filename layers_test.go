@@ -42,7 +42,6 @@ var layers = map[string]int{
 	"bench":         5,
 	"internal/demo": 5,
 
-	"bench":        6,
 	"cmd/tidemark": 7,
 }
 
