@@ -15,7 +15,7 @@ func TestRawSync(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rate, err := r.run(20 * time.Millisecond)
+	rate, p50, err := r.run(20 * time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,8 +27,8 @@ func TestRawSync(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rate <= 0 || written == 0 || len(b) != rawFile {
-		t.Fatalf("rate %v, %d bytes written, file of %d bytes, want one of %d", rate, written, len(b), rawFile)
+	if rate <= 0 || p50 <= 0 || written == 0 || len(b) != rawFile {
+		t.Fatalf("rate %v, median wait %v, %d bytes written, file of %d bytes, want one of %d", rate, p50, written, len(b), rawFile)
 	}
 	if n := int64(len(bytes.TrimRight(b, "\x00"))); n != written {
 		t.Errorf("data ends at %d, want %d", n, written)
@@ -41,7 +41,7 @@ func BenchmarkRawSync(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer r.close()
-	rate, err := r.run(2 * time.Second)
+	rate, _, err := r.run(2 * time.Second)
 	if err != nil {
 		b.Fatal(err)
 	}

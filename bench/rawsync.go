@@ -13,6 +13,8 @@ type rawSync struct {
 	f    vfs.File
 	off  int64
 	page []byte
+
+	waits []float64
 }
 
 const (
@@ -42,26 +44,27 @@ func openRawSync(path string) (*rawSync, error) {
 	return &rawSync{f: f, page: page}, nil
 }
 
-// run appends for about d and returns the appends per second. At the end of
-// the file it starts again at the front.
-func (r *rawSync) run(d time.Duration) (float64, error) {
-	n := 0
+// run appends for about d and returns the appends per second and the median
+// wait in microseconds. At the end of the file it starts again at the front.
+func (r *rawSync) run(d time.Duration) (perSecond, p50 float64, err error) {
+	r.waits = r.waits[:0]
 	start := time.Now()
 	for time.Since(start) < d {
 		if r.off == rawFile {
 			r.off = 0
 		}
+		began := time.Now()
 		r.page[0]++
 		if _, err := r.f.WriteAt(r.page, r.off); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		if err := r.f.SyncData(); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		r.off += rawPage
-		n++
+		r.waits = append(r.waits, micros(time.Since(began)))
 	}
-	return float64(n) / time.Since(start).Seconds(), nil
+	return float64(len(r.waits)) / time.Since(start).Seconds(), percentile(r.waits, 50), nil
 }
 
 func (r *rawSync) close() error { return r.f.Close() }

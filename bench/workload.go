@@ -129,6 +129,19 @@ func (c *Customers) Next(limit int) (*change.Tx, error) {
 	return t, nil
 }
 
+// Changes yields transactions with n records in all.
+func (c *Customers) Changes(n int) iter.Seq2[*change.Tx, error] {
+	return func(yield func(*change.Tx, error) bool) {
+		for left := n; left > 0; {
+			t, err := c.Next(left)
+			if !yield(t, err) || err != nil {
+				return
+			}
+			left -= len(t.Records)
+		}
+	}
+}
+
 // choose picks a change that is possible now, and the ID of its row.
 func (c *Customers) choose() (id int, op change.Op) {
 	for {
