@@ -106,18 +106,10 @@ var errTx = errors.New("transaction is malformed")
 // position are not part of it. t holds at least one record, LSNs without
 // holes, and keys and images within their limits; AppendTx does not check.
 func AppendTx(dst []byte, t *Tx) []byte {
-	dst = binary.AppendUvarint(dst, uint64(t.ID))
-	dst = binary.AppendVarint(dst, int64(t.Commit))
-	dst = binary.AppendUvarint(dst, uint64(t.First()))
-	dst = binary.AppendUvarint(dst, uint64(len(t.Records)))
+	dst = appendTxHead(dst, t.ID, t.Commit, t.First(), uint64(len(t.Records)))
 	for i := range t.Records {
 		r := &t.Records[i]
-		dst = append(dst, byte(r.Op))
-		dst = binary.AppendUvarint(dst, uint64(r.Collection))
-		dst = binary.AppendUvarint(dst, uint64(len(r.Key)))
-		dst = append(dst, r.Key...)
-		dst = binary.AppendUvarint(dst, uint64(len(r.Image)))
-		dst = append(dst, r.Image...)
+		dst = append(appendRecordHead(dst, r), r.Image...)
 	}
 	return dst
 }

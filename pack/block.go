@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -94,7 +95,6 @@ type Block struct {
 	stored  []byte // what was read
 	order   []uint32
 	classes []class
-	zd      *zstd.Decoder
 }
 
 // class is what its records have in common.
@@ -257,6 +257,7 @@ func (b *Block) inflate(h *blockHeader) (s *streams, keys, positions []byte, err
 	keys, free = free[:h.keys:h.keys], free[h.keys:]
 	positions, free = free[:h.pos:h.pos], free[h.pos:]
 	s = new(streams)
+	var zd *zstd.Decoder
 	for i := range h.n {
 		st := &h.streams[i]
 		if !b.wanted(st.id) {
@@ -268,12 +269,11 @@ func (b *Block) inflate(h *blockHeader) (s *streams, keys, positions []byte, err
 			s[st.id] = append(out, st.data...)
 			continue
 		}
-		if b.zd == nil {
-			if b.zd, err = newZstdDecoder(); err != nil {
-				return nil, nil, nil, err
-			}
+		if zd == nil {
+			zd = decoders.Get().(*zstd.Decoder)
+			defer decoders.Put(zd)
 		}
-		out, err = b.zd.DecodeAll(st.data, out)
+		out, err = zd.DecodeAll(st.data, out)
 		if err != nil || len(out) != st.raw {
 			return nil, nil, nil, fmt.Errorf("stream %d decompresses to %d bytes, want %d: %w", st.id, len(out), st.raw, errors.Join(err))
 		}
@@ -282,8 +282,24 @@ func (b *Block) inflate(h *blockHeader) (s *streams, keys, positions []byte, err
 	return s, keys, positions, nil
 }
 
-// newZstdDecoder returns a decoder that never writes past the capacity it is given.
-func newZstdDecoder() (*zstd.Decoder, error) {
-	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true),
-		zstd.WithDecoderMaxMemory(MaxBlockRaw+maxBlockStored))
+// Compact gives back the memory that only reading needs. It is for a Block
+// whose records are kept for long; the next one read into it needs it again.
+func (b *Block) Compact() {
+	if b.stored != nil && cap(b.stored) <= keepAtMost {
+		stored := b.stored
+		idleBuffers.Put(&stored)
+	}
+	b.stored, b.order = nil, nil
 }
+
+// decoders holds idle decoders: each has buffers of some hundred kilobytes,
+// more than many blocks whose records are kept. A decoder never writes past
+// the capacity it is given.
+var decoders = sync.Pool{New: func() any {
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true),
+		zstd.WithDecoderMaxMemory(MaxBlockRaw+maxBlockStored))
+	if err != nil {
+		panic("pack: zstd refuses its options: " + err.Error())
+	}
+	return z
+}}

@@ -186,6 +186,9 @@ func (r *Reader) decode(i int, stored []byte, b *Block) error {
 // Block reads block i into b, with one request.
 func (r *Reader) Block(ctx context.Context, i int, b *Block) error {
 	info := &r.ix.Blocks[i]
+	if b.stored == nil && r.whole == nil {
+		b.stored = *idleBuffers.Get().(*[]byte)
+	}
 	stored, err := r.read(ctx, i, info.Offset, info.Stored, b.stored)
 	if err != nil {
 		b.records, b.txs = b.records[:0], b.txs[:0]

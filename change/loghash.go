@@ -1,0 +1,72 @@
+package change
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+)
+
+// LogHasher extends a log hash by a transaction that comes in parts, so that
+// one of any size can be hashed. The zero LogHasher is ready for use.
+type LogHasher struct {
+	h   hash.Hash
+	buf []byte
+}
+
+// Begin starts a transaction after a log whose hash is prev.
+func (l *LogHasher) Begin(prev Hash, id TxID, commit Time, first LSN, records int64) {
+	if l.h == nil {
+		l.h = sha256.New()
+	}
+	l.h.Reset()
+	l.buf = append(l.buf[:0], logDomain...)
+	l.buf = append(l.buf, prev[:]...)
+	l.buf = appendTxHead(l.buf, id, commit, first, uint64(records))
+}
+
+// Add takes the next records of the transaction.
+func (l *LogHasher) Add(records []Record) {
+	const full = 16 << 10
+	for i := range records {
+		r := &records[i]
+		if len(r.Image) >= full {
+			l.buf = appendRecordHead(l.buf, r)
+			l.flush()
+			l.h.Write(r.Image)
+			continue
+		}
+		l.buf = append(appendRecordHead(l.buf, r), r.Image...)
+		if len(l.buf) >= full {
+			l.flush()
+		}
+	}
+}
+
+func (l *LogHasher) flush() {
+	l.h.Write(l.buf)
+	l.buf = l.buf[:0]
+}
+
+// Sum returns the log hash with the transaction.
+func (l *LogHasher) Sum() Hash {
+	l.flush()
+	var out Hash
+	l.h.Sum(out[:0])
+	return out
+}
+
+func appendTxHead(dst []byte, id TxID, commit Time, first LSN, records uint64) []byte {
+	dst = binary.AppendUvarint(dst, uint64(id))
+	dst = binary.AppendVarint(dst, int64(commit))
+	dst = binary.AppendUvarint(dst, uint64(first))
+	return binary.AppendUvarint(dst, records)
+}
+
+// appendRecordHead appends all of a record but the bytes of its image.
+func appendRecordHead(dst []byte, r *Record) []byte {
+	dst = append(dst, byte(r.Op))
+	dst = binary.AppendUvarint(dst, uint64(r.Collection))
+	dst = binary.AppendUvarint(dst, uint64(len(r.Key)))
+	dst = append(dst, r.Key...)
+	return binary.AppendUvarint(dst, uint64(len(r.Image)))
+}
