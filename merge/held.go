@@ -46,7 +46,7 @@ func (h *held) each(from, to int, f func(b, i int, r *change.Record)) {
 				collection = r.Collection
 				cut, takes = h.rules.takes(collection)
 			}
-			if !takes || r.LSN < cut || r.Op == change.Truncate || r.Op == change.SetSchema {
+			if !takes || r.LSN < cut || !isVersion(r) {
 				continue
 			}
 			f(b, i, r)

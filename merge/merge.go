@@ -41,6 +41,27 @@ func (r *Rules) takes(c change.CollectionID) (from change.LSN, ok bool) {
 	return r.Cuts[c], true
 }
 
+// Any reports whether any of the records of a log counts as a row version.
+func (r *Rules) Any(records []change.Record) bool {
+	var collection change.CollectionID
+	var cut change.LSN
+	takes := false
+	for i := range records {
+		rec := &records[i]
+		if rec.Collection != collection {
+			collection = rec.Collection
+			cut, takes = r.takes(collection)
+		}
+		if takes && rec.LSN >= cut && isVersion(rec) {
+			return true
+		}
+	}
+	return false
+}
+
+// isVersion reports whether a record of a log is a version of a row.
+func isVersion(r *change.Record) bool { return r.Op != change.Truncate && r.Op != change.SetSchema }
+
 // Source yields row versions in order of (collection, key), one of each key
 // at most. It is for one goroutine.
 type Source interface {

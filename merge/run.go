@@ -3,6 +3,7 @@ package merge
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"sync"
 	"unsafe"
@@ -55,15 +56,16 @@ func OpenRun(ctx context.Context, bucket storage.Bucket, refs []pack.Ref, parall
 			}
 			last = &info.LastRow
 			r.blocks = append(r.blocks, runBlock{p, b, info})
-			r.largest = max(r.largest, blockMemory(info))
+			r.largest = max(r.largest, BlockMemory(info))
 		}
 		r.keys = append(r.keys, refs[i].Key)
 	}
 	return r, nil
 }
 
-// blockMemory is what a block costs while it is read: stored, decoded, as records.
-func blockMemory(info *pack.BlockInfo) int64 {
+// BlockMemory returns what a block costs in bytes while it is read: stored,
+// decoded, as records.
+func BlockMemory(info *pack.BlockInfo) int64 {
 	return info.Stored + info.Raw + int64(info.Records)*(recordBytes+16)
 }
 
@@ -272,4 +274,32 @@ func (s *runSource) Close() error {
 	}
 	s.block, s.out, s.free, s.next = nil, nil, nil, s.done
 	return nil
+}
+
+// Collections returns the collections that the run holds rows of, by the
+// indexes of its packs.
+func (r *Run) Collections() []change.CollectionID {
+	var out []change.CollectionID
+	var last *pack.Reader
+	for _, b := range r.blocks {
+		if b.pack == last {
+			continue
+		}
+		last = b.pack
+		for _, c := range last.Index().Collections {
+			if !slices.Contains(out, c.ID) {
+				out = append(out, c.ID)
+			}
+		}
+	}
+	return out
+}
+
+// Last returns the greatest LSN of the run.
+func (r *Run) Last() change.LSN {
+	var last change.LSN
+	for _, b := range r.blocks {
+		last = max(last, b.info.Last)
+	}
+	return last
 }
