@@ -196,16 +196,15 @@ func (db *DB) latest() *group {
 	return db.writing
 }
 
-// lag returns the last LSN given out and the earliest commit time among the
-// transactions that are not yet durable (the largest time when there is none),
-// together with a clock reading that no later commit precedes, unless the
-// clock steps back.
-func (db *DB) lag() (assigned change.LSN, earliest, now change.Time) {
+// lag returns the earliest commit time among the transactions that are not yet
+// durable, the largest time when there is none, and a clock reading that no
+// later commit precedes unless the clock steps back.
+func (db *DB) lag() (earliest, now change.Time) {
 	db.queueMu.Lock()
 	defer db.queueMu.Unlock()
 	earliest = db.open.earliest
 	if db.writing != nil {
 		earliest = min(earliest, db.writing.earliest)
 	}
-	return db.assigned.LSN, earliest, db.opts.now()
+	return earliest, db.opts.now()
 }

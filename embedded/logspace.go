@@ -86,26 +86,25 @@ func syncDir(fs vfs.FS, dir string) error {
 	return d.Close()
 }
 
-// maxRecycled is how many released files are kept to be used again.
-const maxRecycled = 1
-
-// release gives up every file that lies wholly at or below an LSN, except the last.
+// release gives up every file that lies wholly at or below an LSN, except the
+// last. The newest of them is kept to be used again: should a crash bring it
+// back, no hole lies between it and the files that were kept.
 func (l *logDir) release(through change.LSN) error {
 	l.mu.Lock()
 	n := 0
 	for n < len(l.files)-1 && l.files[n+1].First <= through+1 {
 		n++
 	}
-	released := l.files[:n]
-	l.files = slices.Clone(l.files[n:])
-	var remove []logFile
-	for _, f := range released {
-		if len(l.recycle) < maxRecycled && f.size == l.fileSize {
-			l.recycle = append(l.recycle, f)
-		} else {
-			remove = append(remove, f)
+	remove := slices.Clone(l.files[:n])
+	if n > 0 {
+		remove = append(slices.Clone(l.recycle), remove...)
+		l.recycle = nil
+		if f := l.files[n-1]; f.size == l.fileSize {
+			l.recycle = []logFile{f}
+			remove = remove[:len(remove)-1]
 		}
 	}
+	l.files = slices.Clone(l.files[n:])
 	l.mu.Unlock()
 	for _, f := range remove {
 		if err := l.fs.Remove(l.path(f.Number)); err != nil {

@@ -60,7 +60,12 @@ type Range struct {
 // scan starts; rows of a bag once for each copy. A row is the caller's.
 func (tx *Tx) Scan(collection string, r Range) iter.Seq2[change.Row, error] {
 	return func(yield func(change.Row, error) bool) {
-		if err := tx.scan(collection, r, yield); err != nil {
+		stopped := false
+		err := tx.scan(collection, r, func(row change.Row, err error) bool {
+			stopped = !yield(row, err)
+			return !stopped
+		})
+		if err != nil && !stopped {
 			yield(nil, err)
 		}
 	}

@@ -45,9 +45,18 @@ func (quiet) Fatalf(format string, args ...any) {
 }
 
 func openState(fs vfs.FS, dir string, opts *Options, flushed func()) (*pebble.DB, error) {
-	name := fs.PathJoin(dir, stateName)
-	db, err := pebble.Open(name, stateOptions(fs, opts, flushed))
-	if err != nil {
+	return openStore(fs.PathJoin(dir, stateName), stateOptions(fs, opts, flushed))
+}
+
+// openStore opens a state store. Pebble panics when it can't write its
+// directory, which here is an error as any other.
+func openStore(name string, o *pebble.Options) (db *pebble.DB, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			db, err = nil, fmt.Errorf("state in %s: %v", name, r)
+		}
+	}()
+	if db, err = pebble.Open(name, o); err != nil {
 		return nil, fmt.Errorf("state in %s: %w", name, err)
 	}
 	return db, nil

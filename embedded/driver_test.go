@@ -1,0 +1,178 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/driver"
+	"github.com/tidemarkdb/tidemark/driver/drivertest"
+)
+
+// tested is a database in the form that drivertest wants.
+type tested struct {
+	*DB
+	fs vfs.FS
+}
+
+func openTested(fs vfs.FS, mustExist bool) (drivertest.Database, error) {
+	o := small(fs)
+	o.MustExist = mustExist
+	o.LogFileBytes = 2 << 10
+	db, err := Open("db", o)
+	if err != nil {
+		return nil, err
+	}
+	return &tested{db, fs}, nil
+}
+
+// Do implements drivertest.Database.
+func (d *tested) Do(ops []drivertest.Op) error {
+	return d.Update(func(tx *Tx) error {
+		for _, op := range ops {
+			if err := doOp(tx, op); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func doOp(tx *Tx, op drivertest.Op) (err error) {
+	switch op.Kind {
+	case drivertest.Create:
+		_, err = tx.CreateCollection(op.Collection, op.Key, op.Columns...)
+	case drivertest.AddColumn:
+		_, err = tx.AddColumns(op.Collection, op.Columns...)
+	case drivertest.Drop:
+		err = tx.DropCollection(op.Collection)
+	case drivertest.Truncate:
+		err = tx.Truncate(op.Collection)
+	case drivertest.Put:
+		err = tx.Put(op.Collection, op.Row)
+	case drivertest.Delete:
+		_, err = tx.Delete(op.Collection, op.Row[2], op.Row[0])
+	case drivertest.Add:
+		err = tx.Add(op.Collection, op.Row, 1)
+	case drivertest.Remove:
+		err = tx.Remove(op.Collection, op.Row)
+	}
+	return err
+}
+
+// Show implements drivertest.Database.
+func (d *tested) Show() (map[string][]string, error) {
+	out := make(map[string][]string)
+	err := d.View(func(tx *Tx) error {
+		schemas, err := tx.Collections()
+		for _, s := range schemas {
+			out[s.Name] = []string{}
+			for row, err := range tx.Scan(s.Name, Range{}) {
+				if err != nil {
+					return err
+				}
+				out[s.Name] = append(out[s.Name], fmt.Sprint(row))
+			}
+		}
+		return err
+	})
+	return out, err
+}
+
+func TestDriver(t *testing.T) {
+	drivertest.Run(t, drivertest.Suite{
+		Open: func() (drivertest.Database, error) { return openTested(vfs.NewMem(), false) },
+		Reopen: func(db drivertest.Database) (drivertest.Database, error) {
+			if err := db.Close(); err != nil {
+				return nil, err
+			}
+			return openTested(db.(*tested).fs, true)
+		},
+		Target: func() (driver.Target, func() (drivertest.Database, error), error) {
+			fs := vfs.NewMem()
+			target, err := NewTarget("db", small(fs))
+			return target, func() (drivertest.Database, error) { return openTested(fs, true) }, err
+		},
+	})
+}
+
+// TestAttachedLogIsKept checks what a source that was started still has.
+func TestAttachedLogIsKept(t *testing.T) {
+	fs := vfs.NewMem()
+	db := mustOpen(t, "db", small(fs))
+	update(t, db, createCity)
+	fill := func(from, to int64) {
+		t.Helper()
+		for i := from; i < to; i++ {
+			update(t, db, func(tx *Tx) error { return tx.Put("city", city(i, fmt.Sprintf("%0200d", i))) })
+		}
+		if err := db.state.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.releaseLog(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill(0, 100)
+	ctx := t.Context()
+	if _, err := db.Source().Changes(ctx, driver.Mark{}); !errors.Is(err, driver.ErrLogLost) {
+		t.Errorf("changes from the start, whose log was released: %v", err)
+	}
+	begin, err := db.Source().Start(ctx)
+	if err != nil || begin.LSN != 101 {
+		t.Fatalf("start at %+v: %v", begin, err)
+	}
+	fill(100, 200)
+	mustClose(t, db)
+	db = mustOpen(t, "db", small(fs))
+	fill(200, 300)
+	c, err := db.Source().Changes(ctx, begin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last driver.Mark
+	last.LogHash = begin.LogHash
+	for i := range 200 {
+		tx, err := c.Next(ctx)
+		if err != nil {
+			t.Fatalf("transaction %d: %v", i, err)
+		}
+		last = driver.Mark{LSN: tx.Last(), LogHash: change.LogHash(last.LogHash, change.AppendTx(nil, tx))}
+	}
+	if last.LSN != 301 || last.LogHash != db.visible.Hash {
+		t.Errorf("the log ends at %+v, the database at LSN %d, hash %s", last, db.visible.LSN, db.visible.Hash)
+	}
+	before, _ := db.log.retained()
+	if err := db.Source().Ack(ctx, last); err != nil {
+		t.Fatal(err)
+	}
+	after, _ := db.log.retained()
+	if len(before) < 10 || len(after) != 1 {
+		t.Errorf("%d log files before the acknowledgement, %d after it", len(before), len(after))
+	}
+	if _, err := db.Source().Changes(ctx, begin); !errors.Is(err, driver.ErrLogLost) {
+		t.Errorf("changes from what was acknowledged: %v", err)
+	}
+	beyond := last
+	beyond.LSN++
+	if err := db.Source().Ack(ctx, beyond); !errors.Is(err, driver.ErrDiverged) {
+		t.Errorf("acknowledgement beyond the end: %v", err)
+	}
+	// The reader goes on across files that are used again.
+	fill(300, 400)
+	for i := range 100 {
+		if tx, err := c.Next(ctx); err != nil || tx.Last() != change.LSN(302+i) {
+			t.Fatalf("transaction %d after the acknowledgement: %v", i, err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	mustClose(t, db)
+	if _, err := db.Source().Start(ctx); !errors.Is(err, ErrClosed) {
+		t.Errorf("start after Close: %v", err)
+	}
+}

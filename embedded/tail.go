@@ -1,0 +1,166 @@
+package embedded
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/driver"
+)
+
+// tail reads the log from a place on, up to its durable end. It is for one
+// goroutine.
+type tail struct {
+	log  *logDir
+	f    vfs.File
+	at   logEnd // after the frames that were read
+	buf  []byte // what was read from the file and not yet looked at; it starts at at.Offset
+	size int64  // of the file
+}
+
+// tailChunk is how much is read at once; transactions point into it.
+const tailChunk = 256 << 10
+
+// openTail opens the log where the file starts that holds the transaction just
+// after an LSN.
+func (l *logDir) openTail(after change.LSN) (*tail, error) {
+	files, _ := l.retained()
+	i := fileFor(files, after)
+	if i < 0 {
+		return nil, fmt.Errorf("the log in %s starts after LSN %d, wanted from %d: %w", l.dir, files[0].First-1, after, driver.ErrLogLost)
+	}
+	t := &tail{log: l}
+	return t, t.enter(files[i])
+}
+
+// enter goes to the start of a file.
+func (t *tail) enter(h logFile) error {
+	f, err := t.log.fs.Open(t.log.path(h.Number))
+	if err != nil {
+		return t.lost(err)
+	}
+	if err := t.close(); err != nil {
+		f.Close()
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return err
+	}
+	t.f, t.at, t.buf, t.size = f, h.start(), nil, info.Size()
+	return nil
+}
+
+// lost says that the log is no longer there; cause may be nil.
+func (t *tail) lost(cause error) error {
+	err := fmt.Errorf("log file %s was released, wanted LSN %d: %w", t.log.path(t.at.Number), t.at.LSN+1, driver.ErrLogLost)
+	if cause != nil {
+		return fmt.Errorf("%w: %w", err, cause)
+	}
+	return err
+}
+
+func (t *tail) close() error {
+	if t.f == nil {
+		return nil
+	}
+	f := t.f
+	t.f = nil
+	return f.Close()
+}
+
+// next calls each for the transactions of the next frame. more is false when
+// there is no durable frame yet.
+func (t *tail) next(each func(logTx) error) (more bool, err error) {
+	files, durable := t.log.retained()
+	for t.at.LSN < durable.LSN {
+		limit := t.size
+		if t.at.Number == durable.Number {
+			limit = durable.Offset
+		}
+		payload, ok, err := t.frame(limit)
+		if err != nil {
+			return false, t.log.fileErr(t.at.Number, err)
+		}
+		if ok {
+			return true, t.take(payload, each)
+		}
+		if t.at.Number == durable.Number {
+			return false, t.log.fileErr(t.at.Number, fmt.Errorf("frame %d at offset %d is damaged: %w", t.at.Frame+1, t.at.Offset, ErrCorrupt))
+		}
+		i := fileFor(files, t.at.LSN)
+		if i < 0 || files[i].Number <= t.at.Number || files[i].First != t.at.LSN+1 || files[i].Hash != t.at.Hash {
+			return false, t.lost(nil)
+		}
+		if err := t.enter(files[i]); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+func (t *tail) take(payload []byte, each func(logTx) error) error {
+	off := t.at.Offset
+	if err := splitFrame(payload, &t.at, each); err != nil {
+		return t.log.fileErr(t.at.Number, fmt.Errorf("frame %d at offset %d: %w", t.at.Frame+1, off, err))
+	}
+	t.at.Frame++
+	t.at.Offset += frameHeaderSize + int64(len(payload))
+	return nil
+}
+
+// frame returns the payload of the next frame of the file, which must end at
+// or before limit; ok is false when there is none.
+func (t *tail) frame(limit int64) (payload []byte, ok bool, err error) {
+	k := frameKey{t.log.id, t.at.Number}
+	if err := t.fill(frameHeaderSize, limit); err != nil {
+		return nil, false, err
+	}
+	size := k.frameSize(t.buf)
+	if size == 0 {
+		return nil, false, nil
+	}
+	if err := t.fill(size, limit); err != nil {
+		return nil, false, err
+	}
+	payload, n, ok := k.open(t.buf, t.at.Offset)
+	if !ok || n != t.at.Frame+1 {
+		t.buf = nil // it may have been read while it was written
+		return nil, false, nil
+	}
+	t.buf = t.buf[size:]
+	return payload, true, nil
+}
+
+// fill makes buf hold at least n bytes, or all there are before limit.
+func (t *tail) fill(n, limit int64) error {
+	left := limit - t.at.Offset
+	n = min(n, left)
+	if int64(len(t.buf)) >= n {
+		return nil
+	}
+	buf := make([]byte, min(left, max(n, tailChunk)))
+	got, err := t.f.ReadAt(buf, t.at.Offset)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	t.buf = buf[:got]
+	return nil
+}
+
+// moved returns a channel that is closed when the durable end has moved past
+// an LSN; nil when it has already.
+func (l *logDir) moved(past change.LSN) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.durable.LSN > past {
+		return nil
+	}
+	if l.wake == nil {
+		l.wake = make(chan struct{})
+	}
+	return l.wake
+}
