@@ -14,6 +14,7 @@ type Digest struct {
 	Rows int64
 	sum  [4]uint64 // little-endian words
 	buf  []byte
+	norm []byte
 }
 
 const rowDomain = "tidemark row v1\x00"
@@ -22,6 +23,19 @@ const rowDomain = "tidemark row v1\x00"
 // count takes copies away. −0 counts as 0. The key of a bag's row is not used.
 // Key and image are only read. A failed Add changes nothing.
 func (d *Digest) Add(s *Schema, key Key, image Image, count int64) error {
+	n, err := s.Normalize(d.norm[:0], image)
+	if err != nil {
+		return err
+	}
+	if len(n) > 0 && &n[0] != &image[0] {
+		d.norm = n[:0]
+	}
+	return d.AddNormal(s, key, n, count)
+}
+
+// AddNormal is Add for an image that is in the normal form of the schema
+// already, as [Schema.Normalize] returns it; it does not check that.
+func (d *Digest) AddNormal(s *Schema, key Key, image Image, count int64) error {
 	b := append(d.buf[:0], rowDomain...)
 	b = binary.BigEndian.AppendUint32(b, uint32(s.Collection))
 	if s.Bag() {
@@ -30,23 +44,27 @@ func (d *Digest) Add(s *Schema, key Key, image Image, count int64) error {
 	b = binary.BigEndian.AppendUint32(b, uint32(len(key)))
 	b = append(b, key...)
 	start := len(b)
-	n, err := s.Normalize(b, image)
-	if err != nil {
-		return err
-	}
-	if len(n) > 0 && len(image) > 0 && &n[0] == &image[0] {
-		b = append(b, image...)
-	} else {
-		b = n
-	}
+	b = append(b, image...)
 	d.buf = b
-	if err := zeroSigns(b[start:]); err != nil {
-		return err
+	if s.hasFloat() {
+		if err := zeroSigns(b[start:]); err != nil {
+			return err
+		}
 	}
 	h := sha256.Sum256(b)
 	d.addTimes(h, count)
 	d.Rows += count
 	return nil
+}
+
+// hasFloat reports whether a row can hold a −0.
+func (s *Schema) hasFloat() bool {
+	for i := range s.Columns {
+		if s.Columns[i].Type == Float64 {
+			return true
+		}
+	}
+	return false
 }
 
 // zeroSigns turns every −0 of an image into 0, in place.

@@ -44,6 +44,20 @@ func TestDigest(t *testing.T) {
 		if shuffled := digestOf(t, s, rapid.Permutation(rows).Draw(t, "order")...); !sameDigest(whole, shuffled) {
 			t.Fatal("the digest depends on the order")
 		}
+		normal := new(Digest)
+		for _, r := range rows {
+			m, err := s.Normalize(nil, r.image)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := bytes.Clone(m)
+			if err := normal.AddNormal(s, r.key, m, r.count); err != nil || !bytes.Equal(before, m) {
+				t.Fatalf("AddNormal: %v; its input % x is now % x", err, before, m)
+			}
+		}
+		if !sameDigest(whole, normal) {
+			t.Fatal("Add and AddNormal of rows in normal form differ")
+		}
 		cut := rapid.IntRange(0, len(rows)).Draw(t, "cut")
 		parts := digestOf(t, s, rows[:cut]...)
 		parts.Merge(digestOf(t, s, rows[cut:]...))

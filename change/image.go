@@ -67,28 +67,59 @@ func nextField(b []byte, prev ColumnID) (f field, rest []byte, err error) {
 		return f, nil, errImage
 	}
 	f.id = ColumnID(id)
-	size := 0
-	switch f.k {
-	case kindInt64, kindTimestamp:
-		if _, size = binary.Uvarint(b); !minimal(b, size) {
-			return f, nil, errImage
-		}
-	case kindFloat64:
-		if size = 8; len(b) >= size && strangeNaN(binary.LittleEndian.Uint64(b)) {
-			return f, nil, errImage
-		}
-	case kindText, kindBytes, kindDecimal, kindNative:
-		l, n := binary.Uvarint(b)
-		if !minimal(b, n) || l > uint64(len(b)-n) {
-			return f, nil, errImage
-		}
-		size = n + int(l)
-	}
-	if size > len(b) {
+	size := payload(f.k, b)
+	if size < 0 {
 		return f, nil, errImage
 	}
 	f.raw = b[:size]
 	return f, b[size:], nil
+}
+
+// payload returns how many bytes at the front of b a field of kind k has after
+// its head, or -1 when they are not all there or not in their one form.
+func payload(k kind, b []byte) int {
+	size := 0
+	switch k {
+	case kindInt64, kindTimestamp:
+		if size = varintSize(b); size == 0 {
+			return -1
+		}
+	case kindFloat64:
+		if size = 8; len(b) >= size && strangeNaN(binary.LittleEndian.Uint64(b)) {
+			return -1
+		}
+	case kindText, kindBytes, kindDecimal, kindNative:
+		if len(b) > 0 && b[0] < 0x80 {
+			size = 1 + int(b[0])
+			break
+		}
+		l, n := binary.Uvarint(b)
+		if !minimal(b, n) || l > uint64(len(b)-n) {
+			return -1
+		}
+		size = n + int(l)
+	}
+	if size > len(b) {
+		return -1
+	}
+	return size
+}
+
+// varintSize returns the size of the varint at the front of b, or 0 when it is
+// not all there, too large or not in its shortest form.
+func varintSize(b []byte) int {
+	for i, c := range b[:min(len(b), binary.MaxVarintLen64-1)] {
+		if c < 0x80 {
+			if c == 0 && i > 0 {
+				return 0
+			}
+			return i + 1
+		}
+	}
+	if _, n := binary.Uvarint(b); minimal(b, n) {
+		return n
+	}
+	return 0
 }
 
 // minimal reports whether a varint of n bytes at the front of b, as
@@ -222,7 +253,7 @@ func (s *Schema) fieldsMatch(m Image) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var f field
+	var last ColumnID
 	for i := range s.Columns {
 		if s.keyOnly(i) {
 			continue
@@ -230,12 +261,24 @@ func (s *Schema) fieldsMatch(m Image) (bool, error) {
 		if len(b) == 0 {
 			return false, nil
 		}
-		if f, b, err = nextField(b, f.id); err != nil || f.id != s.Columns[i].ID {
+		c := &s.Columns[i]
+		k := kind(b[0] & 15)
+		if b[0]>>4 < 15 && k < kindEnd && last+ColumnID(b[0]>>4) == c.ID && c.fits(k) { // most often
+			size := payload(k, b[1:])
+			if size < 0 {
+				return false, errImage
+			}
+			b, last = b[1+size:], c.ID
+			continue
+		}
+		var f field
+		if f, b, err = nextField(b, last); err != nil || f.id != c.ID {
 			return false, err
 		}
-		if err := s.Columns[i].holds(f.k); err != nil {
+		if err := c.holds(f.k); err != nil {
 			return false, fmt.Errorf("row of collection %q: %w", s.Name, err)
 		}
+		last = f.id
 	}
 	return len(b) == 0, nil
 }

@@ -253,9 +253,14 @@ func (c *Column) accepts(v Value) error {
 	return nil
 }
 
-// holds reports whether a stored value of kind k may stand in the column.
+// fits reports whether a stored value of kind k may stand in the column.
+func (c *Column) fits(k kind) bool {
+	return types[k&15] == c.Type || (k == kindNull && c.Nullable)
+}
+
+// holds is fits with a reason.
 func (c *Column) holds(k kind) error {
-	if types[k&15] == c.Type || (k == kindNull && c.Nullable) {
+	if c.fits(k) {
 		return nil
 	}
 	return fmt.Errorf("column %q is %s, got %s: %w", c.Name, c.Type, Value{kind: k}.typeName(), ErrSchema)
