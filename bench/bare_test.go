@@ -1,46 +1,8 @@
 package bench
 
 import (
-	"iter"
 	"testing"
-
-	"github.com/cockroachdb/pebble/v2"
-
-	"github.com/tidemarkdb/tidemark/change"
 )
-
-// transactions yields n changes of a workload.
-func transactions(c *Customers, n int) iter.Seq2[*change.Tx, error] {
-	return func(yield func(*change.Tx, error) bool) {
-		for n > 0 {
-			t, err := c.Next(n)
-			if !yield(t, err) || err != nil {
-				return
-			}
-			n -= len(t.Records)
-		}
-	}
-}
-
-// bareDigest reads the digest of the database that restoreBare made.
-func bareDigest(dir string, s *change.Schema) (d change.Digest, err error) {
-	db, err := pebble.Open(dir, bareOptions())
-	if err != nil {
-		return d, err
-	}
-	defer db.Close()
-	it, err := db.NewIter(nil)
-	if err != nil {
-		return d, err
-	}
-	defer it.Close()
-	for it.First(); it.Valid(); it.Next() {
-		if err := d.Add(s, change.Key(it.Key()[len(bareRowPrefix):]), it.Value(), 1); err != nil {
-			return d, err
-		}
-	}
-	return d, it.Error()
-}
 
 // TestBarePipeline restores with the yardstick and compares with the workload.
 func TestBarePipeline(t *testing.T) {
@@ -60,10 +22,10 @@ func TestBarePipeline(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir, dest := t.TempDir(), t.TempDir()
-			if err := writeBare(dir, c.Rows(), transactions(c, tt.changes), tt.perSegment); err != nil {
+			if err := writeBare(dir, c.Rows(), c.Changes(tt.changes), tt.perSegment); err != nil {
 				t.Fatal(err)
 			}
-			n, err := restoreBare(t.Context(), dir, dest)
+			n, err := restoreBare(t.Context(), &job{From: dir, Dest: dest})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -71,7 +33,7 @@ func TestBarePipeline(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := bareDigest(dest, c.Schema)
+			got, err := digestBare(t.Context(), dest)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -53,8 +54,9 @@ func barePrefix(key []byte) uint64 {
 	return binary.BigEndian.Uint64(b[:])
 }
 
+// bareOptions are those of an embedded database's state.
 func bareOptions() *pebble.Options {
-	o := &pebble.Options{FormatMajorVersion: pebble.FormatNewest, DisableWAL: true, Logger: quietLogger{}}
+	o := &pebble.Options{FormatMajorVersion: pebble.FormatTableFormatV6, DisableWAL: true, Logger: quietLogger{}}
 	o.EnsureDefaults()
 	return o
 }
@@ -66,9 +68,10 @@ func (quietLogger) Infof(string, ...any)              {}
 func (quietLogger) Errorf(string, ...any)             {}
 func (quietLogger) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
 
-// restoreBare builds a Pebble database in dest from what writeBare wrote, and
-// returns how many rows it has.
-func restoreBare(ctx context.Context, dir, dest string) (int64, error) {
+// restoreBare builds a Pebble database from what writeBare wrote, and returns
+// how many rows it has.
+func restoreBare(ctx context.Context, j *job) (int64, error) {
+	dir, dest := j.From, j.Dest
 	a, err := openBare(dir)
 	if err != nil {
 		return 0, err
@@ -354,4 +357,28 @@ func loadBare(path string, base []bareBlockRef, changes *[bareParts]bareChanges,
 		}
 	}
 	return t.rows, t.w.Close()
+}
+
+// digestBare returns the digest of the rows of a database that restoreBare made.
+func digestBare(_ context.Context, dir string) (d change.Digest, err error) {
+	w, err := NewCustomers(0, 0) // for its schema
+	if err != nil {
+		return d, err
+	}
+	db, err := pebble.Open(dir, bareOptions())
+	if err != nil {
+		return d, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	it, err := db.NewIter(nil)
+	if err != nil {
+		return d, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for it.First(); it.Valid(); it.Next() {
+		if err := d.Add(w.Schema, change.Key(it.Key()[len(bareRowPrefix):]), it.Value(), 1); err != nil {
+			return d, err
+		}
+	}
+	return d, nil
 }
