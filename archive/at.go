@@ -72,8 +72,8 @@ func At(ctx context.Context, bucket storage.Bucket, plan *Plan, opt AtOptions) (
 	for _, s := range plan.Schemas {
 		r.schemas[s.Collection] = s
 	}
-	const log = 4 // a quarter of the memory is for reading the log, the rest for sorting it
-	r.sorter = merge.NewSorter(rules, merge.Options{Memory: opt.Memory - opt.Memory/log, TempDir: opt.TempDir, Workers: opt.Parts})
+	reading := plan.readingMemory(opt)
+	r.sorter = merge.NewSorter(rules, merge.Options{Memory: opt.Memory - reading, TempDir: opt.TempDir, Workers: opt.Parts})
 	defer func() {
 		if err != nil {
 			r.Close()
@@ -90,7 +90,7 @@ func At(ctx context.Context, bucket storage.Bucket, plan *Plan, opt AtOptions) (
 		}
 		older = append(older, base)
 	}
-	l := logReader{bucket: bucket, plan: plan, opt: opt, memory: opt.Memory / log, rules: rules, sorter: r.sorter}
+	l := logReader{bucket: bucket, plan: plan, opt: opt, memory: reading, rules: rules, sorter: r.sorter}
 	if r.reached, err = l.read(ctx); err != nil {
 		return nil, err
 	}
@@ -98,6 +98,19 @@ func At(ctx context.Context, bucket storage.Bucket, plan *Plan, opt AtOptions) (
 		return nil, err
 	}
 	return r, nil
+}
+
+// readingMemory returns how much of the memory is for the part of the log that
+// is being read; the rest is for sorting.
+func (p *Plan) readingMemory(opt AtOptions) int64 {
+	const each = 4 << 20 // a few blocks
+	need := int64(opt.Fetch) * each
+	for i := range p.Segments {
+		for _, r := range p.Segments[i].Packs {
+			need = max(need, 2*r.MaxBlock)
+		}
+	}
+	return max(min(need, opt.Memory/2), 1)
 }
 
 // rules says which row versions count at the point.

@@ -3,6 +3,7 @@ package merge
 import (
 	"bytes"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 
@@ -110,49 +111,85 @@ func (h *held) prefixes(workers int) map[change.CollectionID]shared {
 	return all
 }
 
+// slot is what of a collection lies in one range.
+type slot struct {
+	rng        int // of the ranges
+	collection change.CollectionID
+}
+
 // sorted divides the records among ranges that lie in order and cover
 // everything, and returns a source for each. They share the held memory and
 // may be read at the same time.
 func (h *held) sorted(ranges []Range, workers int) []Source {
-	keys := h.prefixes(workers)
-	type lists = map[change.CollectionID]*[]ref
-	parts := make([][]lists, workers) // by worker, by range
+	counts := make([]map[slot]*int, workers)
 	h.spread(workers, func(part, from, to int) {
-		mine := make([]lists, len(ranges))
-		for i := range mine {
-			mine[i] = make(lists)
-		}
-		var list *[]ref // of the last collection and range
-		var c change.CollectionID
-		last, skip := -1, 0
-		h.each(from, to, func(b, i int, r *change.Record) {
-			n := place(ranges, r)
-			if n != last || r.Collection != c {
-				last, c, skip = n, r.Collection, keys[r.Collection].common
-				if list = mine[n][c]; list == nil {
-					list = new([]ref)
-					mine[n][c] = list
-				}
+		mine := make(map[slot]*int)
+		var n *int
+		h.placed(ranges, from, to, func(s slot) {
+			if n = mine[s]; n == nil {
+				n = new(int)
+				mine[s] = n
 			}
+		}, func(_, _ int, _ *change.Record) { *n++ })
+		counts[part] = mine
+	})
+	lists := make([]map[change.CollectionID][]ref, len(ranges))
+	for i := range lists {
+		lists[i] = make(map[change.CollectionID][]ref)
+	}
+	fill := make([]map[slot]*[]ref, workers) // each worker's part of the lists, in order of workers
+	for s, total := range sumCounts(counts) {
+		list := make([]ref, total)
+		lists[s.rng][s.collection] = list
+		for part := range counts {
+			if n := counts[part][s]; n != nil {
+				mine := list[:0:*n]
+				list = list[*n:]
+				if fill[part] == nil {
+					fill[part] = make(map[slot]*[]ref)
+				}
+				fill[part][s] = &mine
+			}
+		}
+	}
+	keys := h.prefixes(workers)
+	h.spread(workers, func(part, from, to int) {
+		var list *[]ref
+		skip := 0
+		h.placed(ranges, from, to, func(s slot) {
+			list, skip = fill[part][s], keys[s.collection].common
+		}, func(b, i int, r *change.Record) {
 			*list = append(*list, ref{prefixOf(r.Key, skip), uint32(b), uint32(i)})
 		})
-		parts[part] = mine
 	})
 	out := make([]Source, len(ranges))
 	for n := range ranges {
-		s := &heldSource{held: h, lists: make(map[change.CollectionID][][]ref), out: make([]change.Record, 0, batchSize)}
-		for _, p := range parts {
-			for c, l := range p[n] {
-				s.lists[c] = append(s.lists[c], *l)
-			}
-		}
-		for c := range s.lists {
-			s.order = append(s.order, c)
-		}
-		slices.Sort(s.order)
-		out[n] = s
+		out[n] = &heldSource{held: h, lists: lists[n], order: slices.Sorted(maps.Keys(lists[n])), out: make([]change.Record, 0, batchSize)}
 	}
 	return out
+}
+
+func sumCounts(counts []map[slot]*int) map[slot]int {
+	sum := make(map[slot]int)
+	for _, m := range counts {
+		for s, n := range m {
+			sum[s] += *n
+		}
+	}
+	return sum
+}
+
+// placed calls f for every record that counts, and before that enter when its
+// slot is another than that of the record before.
+func (h *held) placed(ranges []Range, from, to int, enter func(slot), f func(b, i int, r *change.Record)) {
+	last := slot{rng: -1}
+	h.each(from, to, func(b, i int, r *change.Record) {
+		if s := (slot{place(ranges, r), r.Collection}); s != last {
+			last = s
+			enter(s)
+		}
+		f(b, i, r)
+	})
 }
 
 // place returns the range that holds the record.
@@ -172,14 +209,13 @@ func place(ranges []Range, r *change.Record) int {
 // heldSource sorts and composes one range of held records, a collection at a time.
 type heldSource struct {
 	held  *held
-	lists map[change.CollectionID][][]ref
+	lists map[change.CollectionID][]ref
 	order []change.CollectionID // those still to be sorted
 
-	bag     bool
-	refs    []ref // sorted; what remains of the current collection
-	scratch []ref
-	fold    fold
-	out     []change.Record
+	bag  bool
+	refs []ref // sorted; what remains of the current collection
+	fold fold
+	out  []change.Record
 }
 
 func (s *heldSource) Next(ctx context.Context) ([]change.Record, error) {
@@ -206,16 +242,9 @@ func (s *heldSource) Next(ctx context.Context) ([]change.Record, error) {
 func (s *heldSource) sortNext() {
 	c := s.order[0]
 	s.order = s.order[1:]
-	refs := s.lists[c][0]
-	if len(s.lists[c]) > 1 {
-		refs = slices.Concat(s.lists[c]...)
-	}
+	refs := s.lists[c]
 	delete(s.lists, c)
-	if cap(s.scratch) < len(refs) {
-		s.scratch = make([]ref, len(refs))
-	}
-	sorted := sortRefs(refs, s.scratch[:len(refs)], s.held.at)
-	s.refs, s.scratch = sorted, nil
+	s.refs = sortRefs(refs, make([]ref, len(refs)), s.held.at)
 	s.bag = s.held.rules.Bags[c]
 }
 
@@ -251,6 +280,6 @@ func (s *heldSource) batch() error {
 
 // Close drops the refs; the records belong to whoever holds them.
 func (s *heldSource) Close() error {
-	s.refs, s.lists, s.order, s.scratch = nil, nil, nil, nil
+	s.refs, s.lists, s.order = nil, nil, nil
 	return nil
 }

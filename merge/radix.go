@@ -17,8 +17,8 @@ type ref struct {
 	rec    uint32
 }
 
-// refBytes is what a record costs while it is sorted: a ref and its copies.
-const refBytes = 3 * 16
+// refBytes is what a record costs while it is sorted: a ref and its copy.
+const refBytes = 2 * 16
 
 // prefixOf returns the eight bytes of the key from skip on, as a number.
 func prefixOf(key []byte, skip int) uint64 {

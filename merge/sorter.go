@@ -73,7 +73,7 @@ func (s *Sorter) Add(ctx context.Context, recs []change.Record, memory int64, re
 	}
 	s.last = recs[len(recs)-1].LSN
 	s.bytes += memory + int64(len(recs))*(recordBytes+refBytes)
-	if s.bytes < s.opt.Memory/8*7 {
+	if s.bytes < s.opt.Memory/16*15 {
 		return nil
 	}
 	return s.spill(ctx)
