@@ -67,6 +67,9 @@ type Rows struct {
 // [merge.ErrDivergence] where the history contradicts itself.
 func At(ctx context.Context, bucket storage.Bucket, plan *Plan, opt AtOptions) (_ *Rows, err error) {
 	opt = opt.withDefaults()
+	if err := plan.check(); err != nil {
+		return nil, err
+	}
 	r := &Rows{plan: plan, schemas: make(map[change.CollectionID]*change.Schema), ctx: ctx}
 	rules := plan.rules(opt.Collections)
 	for _, s := range plan.Schemas {

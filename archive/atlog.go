@@ -288,10 +288,19 @@ type segmentProof struct {
 
 	next   change.LSN // of the record that must come
 	open   bool       // a transaction goes on in the next block
-	tx     pack.TxPart
+	tx     txHead     // the last one
 	txs    int64
 	hash   change.Hash
 	hasher change.LogHasher
+}
+
+// txHead is what every part of a transaction must say of it.
+type txHead struct {
+	ID        change.TxID
+	Commit    change.Time
+	Effective change.Time
+	First     change.LSN
+	Count     int64
 }
 
 // prove starts the proof of a segment. That of the last one says what was reached.
@@ -333,7 +342,9 @@ func (l *logReader) prove(ctx context.Context, g *errgroup.Group, n int, reached
 func (s *segmentProof) block(b *blockJob) error {
 	records := b.block.Records()
 	from, to := len(records), 0
-	for _, p := range b.block.Txs() {
+	txs := b.block.Txs()
+	for i := range txs {
+		p := &txs[i]
 		first := records[p.From].LSN
 		switch {
 		case p.Last() <= s.base:
@@ -346,13 +357,16 @@ func (s *segmentProof) block(b *blockJob) error {
 			return fmt.Errorf("pack %s: %w", b.pack.ref.Key, &InsideTxError{LSN: s.point, Tx: p.ID, Before: p.First - 1, Last: p.Last()})
 		case first != s.next:
 			return corrupt(b.pack.ref, "block %d: LSN %d where LSN %d must come", b.index, first, s.next)
-		case p.Before != s.open || (s.open && (p.ID != s.tx.ID || p.First != s.tx.First || p.Count != s.tx.Count || p.Commit != s.tx.Commit)):
+		case p.Before != s.open || s.open && s.tx != txHead{p.ID, p.Commit, p.Effective, p.First, p.Count}:
 			return corrupt(b.pack.ref, "block %d: transaction %d at LSN %d does not go on from what comes before it", b.index, p.ID, first)
 		case !p.Before:
 			s.hasher.Begin(s.hash, p.ID, p.Commit, p.First, p.Count)
 		}
 		s.hasher.Add(records[p.From:p.To])
-		s.tx, s.open = p, p.After
+		if !p.Before {
+			s.tx = txHead{p.ID, p.Commit, p.Effective, p.First, p.Count}
+		}
+		s.open = p.After
 		s.next += change.LSN(p.To - p.From)
 		if !p.After {
 			s.hash = s.hasher.Sum()

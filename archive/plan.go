@@ -168,25 +168,21 @@ func (p *Plan) from(s *State, base *Announced[Snapshot]) error {
 		}
 	}
 	cuts := make(map[change.CollectionID]Tombstone)
-	next := at + 1 // the record that must come now
 	for i := range s.Segments {
 		seg := &s.Segments[i]
 		b := &seg.Body
 		if b.Last <= at || b.First > p.Point.LSN || at == p.Point.LSN {
 			continue
 		}
-		if b.First > next || (b.First < next && next != at+1) {
-			return fmt.Errorf("segment of manifest %d holds LSN %d to %d, but LSN %d must follow: %w", seg.Seq, b.First, b.Last, next, ErrNoPlan)
-		}
 		p.Segments = append(p.Segments, PlanSegment{Seq: seg.Seq, First: b.First, Last: b.Last, Prev: hash, LogHash: b.LogHash, Txs: b.Txs, Packs: b.Packs})
 		p.follow(b, at, schemas, cuts, rows)
 		if err := known(b, schemas, p.Dropped, at); err != nil {
 			return err
 		}
-		next, hash = b.Last+1, b.LogHash
+		hash = b.LogHash
 	}
-	if next <= p.Point.LSN {
-		return fmt.Errorf("the log ends at LSN %d, short of LSN %d: %w", next-1, p.Point.LSN, ErrNoPlan)
+	if err := p.check(); err != nil {
+		return err
 	}
 	p.Schemas = slices.SortedFunc(maps.Values(schemas), func(a, b *change.Schema) int { return cmp.Compare(a.Collection, b.Collection) })
 	p.Cuts = slices.SortedFunc(maps.Values(cuts), func(a, b Tombstone) int { return cmp.Compare(a.Collection, b.Collection) })
@@ -254,6 +250,32 @@ func (p *Plan) total(schemas map[change.CollectionID]*change.Schema, rows map[ch
 	if p.Estimate.Records > 0 {
 		p.Estimate.Bytes = int64(float64(p.Estimate.Raw) / float64(p.Estimate.Records) * float64(p.Estimate.Rows))
 	}
+}
+
+// check proves that base and segments follow each other without a hole up to
+// the point. [At] checks again: a plan may have been stored or edited.
+func (p *Plan) check() error {
+	at, hash := change.LSN(0), change.Hash{}
+	if p.Base != nil {
+		at, hash = p.Base.LSN, p.Base.LogHash
+	}
+	next := at + 1
+	for i := range p.Segments {
+		s := &p.Segments[i]
+		switch {
+		case len(s.Packs) == 0 || s.First > s.Last || s.Last < next || s.First > p.Point.LSN:
+			return fmt.Errorf("the plan lists LSN %d to %d of manifest %d, for LSN %d to %d: %w", s.First, s.Last, s.Seq, next, p.Point.LSN, ErrNoPlan)
+		case s.First > next || i > 0 && s.First != next:
+			return fmt.Errorf("the plan goes on with LSN %d of manifest %d, but LSN %d must follow: %w", s.First, s.Seq, next, ErrNoPlan)
+		case s.Prev != hash:
+			return fmt.Errorf("the plan has log hash %s before manifest %d, but %s must be there: %w", s.Prev, s.Seq, hash, ErrNoPlan)
+		}
+		next, hash = s.Last+1, s.LogHash
+	}
+	if next <= p.Point.LSN || p.Point.LSN < at {
+		return fmt.Errorf("the plan ends at LSN %d, for LSN %d: %w", next-1, p.Point.LSN, ErrNoPlan)
+	}
+	return nil
 }
 
 // discard says what the archive holds after the point.

@@ -9,16 +9,14 @@ import (
 // LogHasher extends a log hash by a transaction that comes in parts, so that
 // one of any size can be hashed. The zero LogHasher is ready for use.
 type LogHasher struct {
-	h   hash.Hash
-	buf []byte
+	h     hash.Hash
+	buf   []byte // what h has not seen yet
+	begun bool   // h has seen some of the transaction
 }
 
 // Begin starts a transaction after a log whose hash is prev.
 func (l *LogHasher) Begin(prev Hash, id TxID, commit Time, first LSN, records int64) {
-	if l.h == nil {
-		l.h = sha256.New()
-	}
-	l.h.Reset()
+	l.begun = false
 	l.buf = append(l.buf[:0], logDomain...)
 	l.buf = append(l.buf, prev[:]...)
 	l.buf = appendTxHead(l.buf, id, commit, first, uint64(records))
@@ -43,12 +41,22 @@ func (l *LogHasher) Add(records []Record) {
 }
 
 func (l *LogHasher) flush() {
+	if l.h == nil {
+		l.h = sha256.New()
+	}
+	if !l.begun {
+		l.h.Reset()
+		l.begun = true
+	}
 	l.h.Write(l.buf)
 	l.buf = l.buf[:0]
 }
 
 // Sum returns the log hash with the transaction.
 func (l *LogHasher) Sum() Hash {
+	if !l.begun {
+		return sha256.Sum256(l.buf)
+	}
 	l.flush()
 	var out Hash
 	l.h.Sum(out[:0])
