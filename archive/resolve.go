@@ -236,7 +236,9 @@ func (r *resolver) lsn(ctx context.Context, n change.LSN) (Point, error) {
 		seg := r.s.segmentAt(n)
 		if seg == nil { // the start of the log, or a gap: no transaction
 			if n == r.s.Start {
-				return Point{}, r.refuse(max(n, 1) - 1)
+				e := &UnrestorableError{Target: r.target, Detail: fmt.Sprintf("nothing lies before the start of the log, LSN %d", n)}
+				_, e.After = r.s.NearestLSN(n)
+				return Point{}, e
 			}
 			return r.point(ctx, n-1)
 		}
