@@ -158,7 +158,7 @@ func (w *world) checkTimes(inside func(change.LSN) bool) {
 				lsn = max(lsn, g.LSN)
 			}
 		}
-		if first == 1<<62 || len(s.Gaps) > 0 && first > s.Gaps[0].Body.To {
+		if first == 1<<62 || len(s.Gaps) > 0 && first >= s.Gaps[0].Body.To {
 			first = s.Windows()[0].To // the empty database, of which only this moment is known
 		}
 		if at > covered || inGap || !inside(lsn) || at < first {
