@@ -63,19 +63,29 @@ func (a *Archive) Publish(ctx context.Context, build func(*State) (*Manifest, er
 
 // seal completes a manifest that is to follow s and encodes it.
 func (a *Archive) seal(s *State, body *Manifest) (*stored, error) {
-	m := *body
 	nonce, err := randomHex(a.opts.Rand, 16)
 	if err != nil {
 		return nil, err
 	}
-	m.Format, m.Repo, m.Timeline = FormatVersion, s.Repo, s.Timeline
-	m.Seq, m.Prev = s.Seq+1, s.Head
-	m.Written, m.Nonce = change.TimeOf(a.opts.Now()), nonce
-	if m.Kind == KindClaim {
+	if body.Kind == KindClaim {
 		a.mu.Lock()
 		a.claims[nonce] = true
 		a.mu.Unlock()
 	}
+	out, err := sealAs(s, body, change.TimeOf(a.opts.Now()), nonce)
+	if err != nil {
+		return nil, err
+	}
+	return out, s.Clone().Next(out.m, out.hash)
+}
+
+// sealAs completes a manifest that is to follow s and encodes it. Whether it
+// may follow is for the caller to check.
+func sealAs(s *State, body *Manifest, written change.Time, nonce string) (*stored, error) {
+	m := *body
+	m.Format, m.Repo, m.Timeline = FormatVersion, s.Repo, s.Timeline
+	m.Seq, m.Prev = s.Seq+1, s.Head
+	m.Written, m.Nonce = written, nonce
 	raw, err := m.Encode()
 	if err != nil {
 		return nil, err
@@ -84,19 +94,21 @@ func (a *Archive) seal(s *State, body *Manifest) (*stored, error) {
 	if out.err != nil {
 		return nil, fmt.Errorf("the manifest reads back otherwise than it was written: %w", out.err)
 	}
-	return out, s.Clone().Next(out.m, out.hash)
+	return out, nil
 }
 
 // Label names a restore point for good. The same label for the same LSN again
 // is no error; for another LSN it is [ErrLabelTaken].
 func (a *Archive) Label(ctx context.Context, l Label) error {
-	_, err := a.Publish(ctx, func(s *State) (*Manifest, error) {
-		if old, ok := s.Labels[l.Name]; ok && old.Body == l {
-			return nil, errDone
-		}
-		return &Manifest{Kind: KindLabel, Label: &l}, nil
-	})
+	_, err := a.Publish(ctx, func(s *State) (*Manifest, error) { return labelAfter(s, &l) })
 	return err
+}
+
+func labelAfter(s *State, l *Label) (*Manifest, error) {
+	if old, ok := s.Labels[l.Name]; ok && old.Body == *l {
+		return nil, errDone
+	}
+	return &Manifest{Kind: KindLabel, Label: l}, nil
 }
 
 // Hold keeps what a restore to an LSN needs until the hold is released.

@@ -103,31 +103,39 @@ func (c *Session) Archive() *Archive { return c.a }
 func (c *Session) State() *State { return c.a.State() }
 
 // check returns ErrFenced when the epoch is over.
-func (c *Session) check(s *State) error {
-	if s.Epoch == c.epoch && s.EpochOpen {
+func (c *Session) check(s *State) error { return stillOpen(s, c.epoch) }
+
+func stillOpen(s *State, e Epoch) error {
+	switch {
+	case s.Epoch == e && s.EpochOpen:
 		return nil
+	case s.Epoch == e:
+		return fmt.Errorf("epoch %d was closed: %w", e, ErrFenced)
 	}
-	if s.Epoch == c.epoch {
-		return fmt.Errorf("epoch %d was closed: %w", c.epoch, ErrFenced)
-	}
-	return fmt.Errorf("epoch %d ended when %q claimed epoch %d: %w", c.epoch, s.EpochOwner, s.Epoch, ErrFenced)
+	return fmt.Errorf("epoch %d ended when %q claimed epoch %d: %w", e, s.EpochOwner, s.Epoch, ErrFenced)
 }
 
 // publish publishes what body returns under the session's epoch.
 func (c *Session) publish(ctx context.Context, body func(*State) (*Manifest, error)) error {
 	return c.guard(func() error {
 		_, err := c.a.Publish(ctx, func(s *State) (*Manifest, error) {
-			if err := c.check(s); err != nil {
-				return nil, err
-			}
-			m, err := body(s)
-			if err == nil {
-				m.Epoch = c.epoch
-			}
-			return m, err
+			return underEpoch(s, c.epoch, body)
 		})
 		return err
 	})
+}
+
+// underEpoch returns what body publishes after s, under an epoch that must
+// still be open there.
+func underEpoch(s *State, e Epoch, body func(*State) (*Manifest, error)) (*Manifest, error) {
+	if err := stillOpen(s, e); err != nil {
+		return nil, err
+	}
+	m, err := body(s)
+	if err == nil {
+		m.Epoch = e
+	}
+	return m, err
 }
 
 // guard runs f unless the session is fenced, and remembers when f finds it so.
@@ -150,14 +158,16 @@ func (c *Session) guard(f func() error) error {
 // A segment that an earlier call has published after all, without knowing it
 // ([ErrUnresolved]), is no error.
 func (c *Session) Segment(ctx context.Context, b Segment) error {
-	return c.publish(ctx, func(s *State) (*Manifest, error) {
-		if n := len(s.Segments); n > 0 && s.Last == b.Last {
-			if old := &s.Segments[n-1].Body; old.First == b.First && old.LogHash == b.LogHash && slices.Equal(old.Packs, b.Packs) {
-				return nil, errDone
-			}
+	return c.publish(ctx, func(s *State) (*Manifest, error) { return segmentAfter(s, &b) })
+}
+
+func segmentAfter(s *State, b *Segment) (*Manifest, error) {
+	if n := len(s.Segments); n > 0 && s.Last == b.Last {
+		if old := &s.Segments[n-1].Body; old.First == b.First && old.LogHash == b.LogHash && slices.Equal(old.Packs, b.Packs) {
+			return nil, errDone
 		}
-		return &Manifest{Kind: KindSegment, Segment: &b}, nil
-	})
+	}
+	return &Manifest{Kind: KindSegment, Segment: b}, nil
 }
 
 // Coverage promises that no transaction after the end of the log gets an
