@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
@@ -35,7 +36,8 @@ type Archive struct {
 	timeline TimelineID
 	opts     OpenOptions
 
-	turn chan struct{} // holds a token while nobody reads or publishes the chain
+	turn chan struct{}          // holds a token while nobody reads or publishes the chain
+	used map[string]change.Hash // guarded by turn; bundles that the current load has used
 
 	mu     sync.Mutex
 	state  *State          // guarded by mu; what it points to is never changed

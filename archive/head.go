@@ -79,12 +79,15 @@ func (a *Archive) follow(ctx context.Context, s *State, listed Seq) (*State, err
 	q, done := r.first(), false
 	for !done {
 		var ans answer
+		var err error
 		if q.seq <= listed && q.tries == 0 {
-			ans = ahead.next(ctx)
+			ans, err = ahead.next(ctx)
 		} else {
 			ans = a.do(ctx, q)
 		}
-		var err error
+		if err != nil {
+			return nil, err
+		}
 		if q, done, err = r.step(ans, advanceOwn); err != nil {
 			return nil, err
 		}
@@ -92,43 +95,57 @@ func (a *Archive) follow(ctx context.Context, s *State, listed Seq) (*State, err
 			return nil, err
 		}
 	}
+	a.compareCheckpoints(r.state)
 	a.setState(r.state)
 	return r.state, nil
 }
 
-// readAhead reads manifests in parallel and hands them out in order.
-type readAhead struct {
-	queue chan chan answer // one for each manifest being read, in order
-	stop  func()           // ends the reading and waits for it
+// readAhead reads the manifests from … to in parallel.
+func (a *Archive) readAhead(ctx context.Context, from, to Seq) *ordered[answer] {
+	n := 0
+	if to >= from {
+		n = int(to-from) + 1
+	}
+	return inOrder(ctx, a.opts.Parallel, n, func(ctx context.Context, i int) answer {
+		return a.do(ctx, request{op: opRead, seq: from + Seq(i)})
+	})
 }
 
-func (a *Archive) readAhead(ctx context.Context, from, to Seq) *readAhead {
+// ordered hands out the results of work that is done in parallel, in order.
+type ordered[T any] struct {
+	queue chan chan T // one for each piece of work under way
+	stop  func()      // ends the work and waits for it
+}
+
+// inOrder starts work 0 … n−1, parallel pieces at a time. The caller stops it.
+func inOrder[T any](ctx context.Context, parallel, n int, work func(ctx context.Context, i int) T) *ordered[T] {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &readAhead{queue: make(chan chan answer, a.opts.Parallel)}
+	o := &ordered[T]{queue: make(chan chan T, max(parallel-1, 0))}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for seq := from; seq <= to; seq++ {
-			c := make(chan answer, 1)
+		for i := range n {
+			c := make(chan T, 1)
 			select {
-			case r.queue <- c:
+			case o.queue <- c:
 			case <-ctx.Done():
 				return
 			}
-			wg.Go(func() { c <- a.do(ctx, request{op: opRead, seq: seq}) })
+			wg.Go(func() { c <- work(ctx, i) })
 		}
 	})
-	r.stop = func() {
+	o.stop = func() {
 		cancel()
 		wg.Wait()
 	}
-	return r
+	return o
 }
 
-func (r *readAhead) next(ctx context.Context) answer {
+// next waits for the next result; it is called n times at most.
+func (o *ordered[T]) next(ctx context.Context) (v T, err error) {
 	select {
-	case c := <-r.queue:
-		return <-c
+	case c := <-o.queue:
+		return <-c, nil
 	case <-ctx.Done():
-		return answer{outcome: failed, err: ctx.Err()}
+		return v, ctx.Err()
 	}
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
-
 func testOptions() OpenOptions {
 	return OpenOptions{
 		Now:   func() time.Time { return time.UnixMicro(1e15).UTC() },

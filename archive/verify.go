@@ -1,0 +1,201 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/storage"
+)
+
+// Finding is one thing that is not as it must be.
+type Finding struct {
+	Key   string `json:"key"`   // the object
+	Want  string `json:"want"`  // what the archive needs it to be
+	Found string `json:"found"` // what it is
+}
+
+func (f Finding) String() string { return fmt.Sprintf("%s: want %s, found %s", f.Key, f.Want, f.Found) }
+
+// Report is the result of a verification.
+type Report struct {
+	Manifests int64     // read and proved
+	Objects   int64     // announced and looked at
+	Bytes     int64     // of those, as announced
+	Findings  []Finding // empty: the archive is whole, as far as was looked
+	State     *State    // after the last manifest that was proved
+}
+
+// Err returns nil when nothing was found, otherwise an error that wraps
+// [ErrDamaged] and names the first finding.
+func (r *Report) Err() error {
+	if len(r.Findings) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d findings, the first: %v: %w", len(r.Findings), r.Findings[0], ErrDamaged)
+}
+
+// verifier gathers findings.
+type verifier struct {
+	a      *Archive
+	hashes []change.Hash // of manifest i+1
+	mu     sync.Mutex
+	report Report // guarded by mu
+}
+
+func (v *verifier) find(key, want, format string, args ...any) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.report.Findings = append(v.report.Findings, Finding{key, want, fmt.Sprintf(format, args...)})
+}
+
+// VerifyChain reads every manifest from the first on, without the help of
+// checkpoints, proves every link and rule, derives the checkpoints again, and
+// looks whether every announced object is there with the right size. The error
+// says why the verification could not be done; what it found is in the report.
+func (a *Archive) VerifyChain(ctx context.Context) (Report, error) {
+	v := &verifier{a: a}
+	s, err := v.chain(ctx)
+	if err != nil {
+		return v.report, err
+	}
+	v.report.State = s
+	if err := v.objects(ctx, s); err != nil {
+		return v.report, err
+	}
+	return v.report, nil
+}
+
+// chain follows the manifests as far as they hold together, and beyond that
+// looks which ones are there.
+func (v *verifier) chain(ctx context.Context) (*State, error) {
+	a := v.a
+	var listed Seq
+	prefix := manifestPrefix(a.timeline)
+	for info, err := range a.bucket.List(ctx, prefix, "") {
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", prefix, err)
+		}
+		if _, seq, err := ParseManifestKey(info.Key); err != nil {
+			v.find(info.Key, "nothing but manifests", "%v", err)
+		} else {
+			listed = max(listed, seq)
+		}
+	}
+	s := NewState(a.id.Repo, a.timeline)
+	ahead := a.readAhead(ctx, 1, listed)
+	defer ahead.stop()
+	broken := false
+	for seq := Seq(1); ; seq++ {
+		ans, err := answer{}, error(nil)
+		if seq <= listed {
+			ans, err = ahead.next(ctx)
+		} else if !broken {
+			ans = a.do(ctx, request{op: opRead, seq: seq})
+		}
+		key := ManifestKey(a.timeline, seq)
+		switch {
+		case err != nil:
+			return nil, err
+		case seq > listed && ans.outcome != found:
+			if ans.outcome == failed {
+				return nil, ans.err
+			}
+			return s, nil
+		case ans.outcome == failed && !errors.Is(ans.err, ErrDamaged):
+			return nil, ans.err
+		case ans.outcome == absent:
+			v.find(key, "a manifest, as later ones are there", "nothing")
+			broken = true
+		case ans.outcome == failed:
+			v.find(key, "the bytes that were written", "%v", ans.err)
+			broken = true
+		case !broken:
+			if _, err := advanceOwn(s, ans.stored); err != nil {
+				v.find(key, "a manifest that follows from those before it", "%v", err)
+				broken = true
+				continue
+			}
+			v.hashes = append(v.hashes, ans.stored.hash)
+			v.report.Manifests++
+		}
+	}
+}
+
+// objects looks at everything that the chain announces.
+func (v *verifier) objects(ctx context.Context, s *State) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(v.a.opts.Parallel)
+	size := func(key string, want int64) {
+		v.mu.Lock()
+		v.report.Objects++
+		v.report.Bytes += want
+		v.mu.Unlock()
+		g.Go(func() error {
+			got, err := v.a.bucket.Size(ctx, key)
+			switch {
+			case errors.Is(err, storage.ErrNotFound):
+				v.find(key, fmt.Sprintf("%d bytes", want), "nothing")
+			case err != nil:
+				return fmt.Errorf("size of %s: %w", key, err)
+			case got != want:
+				v.find(key, fmt.Sprintf("%d bytes", want), "%d bytes", got)
+			}
+			return nil
+		})
+	}
+	for i := range s.Segments {
+		for _, p := range s.Segments[i].Body.Packs {
+			size(p.Key, p.Size)
+		}
+	}
+	for i := range s.Snapshots {
+		for _, p := range s.Snapshots[i].Body.Runs {
+			size(p.Key, p.Size)
+		}
+	}
+	for i := range s.Checkpoints {
+		v.mu.Lock()
+		v.report.Objects++
+		v.report.Bytes += s.Checkpoints[i].Body.Size
+		v.mu.Unlock()
+		g.Go(func() error { return v.checkpoint(ctx, &s.Checkpoints[i].Body) })
+	}
+	return g.Wait()
+}
+
+// checkpoint compares a bundle with the manifests that were proved.
+func (v *verifier) checkpoint(ctx context.Context, c *Checkpoint) error {
+	raw, err := readAll(ctx, v.a.bucket, c.Key, maxBundle)
+	if errors.Is(err, storage.ErrNotFound) {
+		v.find(c.Key, fmt.Sprintf("%d bytes", c.Size), "nothing")
+		return nil
+	}
+	if err != nil && !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	if got := HashManifest(raw); err != nil || got != c.Hash {
+		v.find(c.Key, fmt.Sprintf("%d bytes with hash %s", c.Size, c.Hash), "%d bytes with hash %s", len(raw), got)
+		return nil
+	}
+	b, err := decodeBundle(raw)
+	if err != nil {
+		v.find(c.Key, "a checkpoint", "%v", err)
+		return nil
+	}
+	if Seq(len(b.manifests)) != c.Last-c.First+1 {
+		v.find(c.Key, fmt.Sprintf("manifests %d to %d", c.First, c.Last), "%d manifests", len(b.manifests))
+		return nil
+	}
+	for i, m := range b.manifests {
+		if seq := c.First + Seq(i); HashManifest(m) != v.hashes[seq-1] {
+			v.find(c.Key, fmt.Sprintf("manifest %d as it is stored", seq), "another one")
+			return nil
+		}
+	}
+	return nil
+}
