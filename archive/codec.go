@@ -123,7 +123,7 @@ func decodeStrict(raw []byte, v any, limit int, malformed error, validate func()
 		d := json.NewDecoder(bytes.NewReader(body))
 		d.DisallowUnknownFields()
 		if err = d.Decode(v); err != nil {
-			err = fmt.Errorf("%w: %w", err, malformed)
+			err = fmt.Errorf("it is not JSON of the right form: %w: %w", err, malformed)
 		}
 	}
 	if err != nil {

@@ -564,13 +564,13 @@ func (m *mModel) key(w *mWorld) string {
 	}
 	for i := range w.actors {
 		a := &w.actors[i]
-		num(-1, a.pc, flag(a.stopped), flag(a.fenced))
+		num(-1, a.pc, bit(a.stopped), bit(a.fenced))
 		if a.pub == nil {
 			continue // it has stopped, and what it knew does not matter
 		}
 		p := a.pub
 		num(a.life, int(a.epoch), int(a.cursor), a.packLife)
-		num(m.head(p.state), int(p.state.Seq), flag(p.atHead), int(a.q.op), int(a.q.seq))
+		num(m.head(p.state), int(p.state.Seq), bit(p.atHead), int(a.q.op), int(a.q.seq))
 		if p.tries+2*w.faults+2 >= maxTries { // otherwise it can't matter any more
 			num(p.tries)
 		}
@@ -581,7 +581,7 @@ func (m *mModel) key(w *mWorld) string {
 	return b.String()
 }
 
-func flag(b bool) int {
+func bit(b bool) int {
 	if b {
 		return 1
 	}

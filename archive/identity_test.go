@@ -1,0 +1,162 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/tidemarkdb/tidemark/storage"
+	"github.com/tidemarkdb/tidemark/storage/storagetest"
+)
+
+func keysOf(t *testing.T, b storage.Bucket) (keys []string) {
+	t.Helper()
+	for info, err := range b.List(t.Context(), "", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, info.Key)
+	}
+	return keys
+}
+
+func TestInit(t *testing.T) {
+	b := storage.NewMem()
+	id, err := Init(t.Context(), b, InitOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := keysOf(t, b); len(got) != 1 || got[0] != IdentityKey {
+		t.Errorf("init left %q", got)
+	}
+	again, err := Init(t.Context(), b, InitOptions{})
+	if !errors.Is(err, ErrAlreadyInitialized) || again != id || !strings.Contains(err.Error(), string(id.Repo)) {
+		t.Errorf("a second init: %+v, %v", again, err)
+	}
+	if a, err := Open(t.Context(), b, OpenOptions{PinRepo: id.Repo}); err != nil || a.Identity() != id {
+		t.Errorf("open: %v", err)
+	}
+	if _, err := Open(t.Context(), b, OpenOptions{PinRepo: testRepo}); !errors.Is(err, ErrWrongRepo) {
+		t.Errorf("open as another repository: %v", err)
+	}
+	if _, err := Open(t.Context(), b, OpenOptions{Timeline: "Main/x"}); err == nil {
+		t.Error("a timeline with a bad name was opened")
+	}
+}
+
+func TestOpenWhatIsNoArchive(t *testing.T) {
+	b := storage.NewMem()
+	if _, err := Open(t.Context(), b, OpenOptions{}); !errors.Is(err, ErrNotArchive) || !strings.Contains(err.Error(), "init") {
+		t.Errorf("an empty bucket: %v", err)
+	}
+	for text, want := range map[string]error{
+		`{"format":2,"colour":"red"}`: ErrVersion,
+		`{"format":1}`:                ErrDamaged,
+		``:                            ErrDamaged,
+		`hello`:                       ErrDamaged,
+	} {
+		replace(t, b, IdentityKey, []byte(text))
+		if _, err := Open(t.Context(), b, OpenOptions{}); !errors.Is(err, want) {
+			t.Errorf("identity %q: %v, want %v", text, err, want)
+		}
+		if _, err := Init(t.Context(), b, InitOptions{}); !errors.Is(err, want) {
+			t.Errorf("init over identity %q: %v, want %v", text, err, want)
+		}
+	}
+	replace(t, b, IdentityKey, nil)
+	replace(t, b, ManifestKey(MainTimeline, 1), []byte("x"))
+	if _, err := Init(t.Context(), b, InitOptions{}); !errors.Is(err, ErrDamaged) {
+		t.Errorf("init of a bucket that lost its identity: %v", err)
+	}
+}
+
+// TestInitInterrupted makes each operation fail, and repeats.
+func TestInitInterrupted(t *testing.T) {
+	f := storagetest.NewFaulty(storage.NewMem())
+	if _, err := Init(t.Context(), f, InitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for n := range len(f.Trace()) {
+		for _, fault := range []storagetest.Fault{storagetest.Before, storagetest.After, storagetest.Late} {
+			f := storagetest.NewFaulty(storage.NewMem(), storagetest.Rule{Fault: fault, N: n + 1})
+			_, first := Init(t.Context(), f, InitOptions{})
+			if err := f.Land(t.Context()); err != nil && !errors.Is(err, storage.ErrExists) {
+				t.Fatal(err)
+			}
+			f.SetRules()
+			if _, err := Init(t.Context(), f, InitOptions{}); err != nil && !errors.Is(err, ErrAlreadyInitialized) {
+				t.Errorf("%s at operation %d: %v; then %v", fault, n+1, first, err)
+			}
+			if _, err := Open(t.Context(), f, OpenOptions{}); err != nil {
+				t.Errorf("%s at operation %d: open: %v", fault, n+1, err)
+			}
+		}
+	}
+}
+
+// careless breaks the contract of Create in one way.
+type careless struct {
+	storage.Bucket
+	overwrite, deny bool
+}
+
+func (c careless) Create(ctx context.Context, key string, body io.Reader) error {
+	err := c.Bucket.Create(ctx, key, body)
+	if errors.Is(err, storage.ErrExists) && c.overwrite {
+		return nil
+	}
+	if err == nil && c.deny {
+		return storage.ErrExists
+	}
+	return err
+}
+
+func TestInitRefusesCarelessStores(t *testing.T) {
+	for _, b := range []careless{{overwrite: true}, {deny: true}} {
+		b.Bucket = storage.NewMem()
+		if _, err := Init(t.Context(), b, InitOptions{}); !errors.Is(err, ErrUnsuitable) {
+			t.Errorf("%+v: %v", b, err)
+		}
+		if got := keysOf(t, b); len(got) != 0 {
+			t.Errorf("a refused init left %q", got)
+		}
+	}
+}
+
+func TestKeys(t *testing.T) {
+	p := PackKey{"fork-1", RunPack, 0, 0xabc, "0123456789abcdef"}
+	if got, err := ParsePackKey(p.String()); err != nil || got != p {
+		t.Errorf("%s reads back as %+v, %v", p, got, err)
+	}
+	if tl, seq, err := ParseManifestKey(ManifestKey("t", 0x1f)); err != nil || tl != "t" || seq != 0x1f {
+		t.Errorf("manifest key: %s, %d, %v", tl, seq, err)
+	}
+	if tl, first, last, err := ParseCheckpointKey(CheckpointKey("t", 1, 16)); err != nil || tl != "t" || first != 1 || last != 16 {
+		t.Errorf("checkpoint key: %s, %d, %d, %v", tl, first, last, err)
+	}
+	for _, key := range []string{"", "main/manifest/1.json", "main/manifest/0000000000000000.json", "main/manifest/000000000000000A.json",
+		"Main/manifest/0000000000000001.json", "main/manifest/0000000000000001", "/manifest/0000000000000001.json",
+		"main/manifest/x/0000000000000001.json", "main/log/0000000000000001.json", "main/manifest/+000000000000001.json"} {
+		if _, _, err := ParseManifestKey(key); err == nil {
+			t.Errorf("%q is read as a manifest key", key)
+		}
+	}
+	for _, key := range []string{"main/log/0000000000000002-0000000000000001-0123456789abcdef", "main/log/0000000000000001-0000000000000002",
+		"main/log/0000000000000001-0000000000000002-0123456789abcde", "main/logs/0000000000000001-0000000000000002-0123456789abcdef",
+		"main/log/0000000000000001-0000000000000002-0123456789ABCDEF", "main/log/0000000000000001-0000000000000002-0123456789abcdef-"} {
+		if _, err := ParsePackKey(key); err == nil {
+			t.Errorf("%q is read as a pack key", key)
+		}
+	}
+	for _, key := range []string{"main/checkpoint/0000000000000002-0000000000000001", "main/checkpoint/0000000000000000-0000000000000001", "main/checkpoint/0000000000000001"} {
+		if _, _, _, err := ParseCheckpointKey(key); err == nil {
+			t.Errorf("%q is read as a checkpoint key", key)
+		}
+	}
+	if !bytes.HasPrefix([]byte(p.String()), []byte("fork-1/run/0000000000000000-0000000000000abc-")) {
+		t.Errorf("pack key %s", p)
+	}
+}
