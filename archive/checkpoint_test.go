@@ -24,7 +24,7 @@ func replace(t testing.TB, b storage.Bucket, key string, data []byte) {
 	}
 }
 
-func object(t testing.TB, b storage.Bucket, key string) []byte {
+func bytesOf(t testing.TB, b storage.Bucket, key string) []byte {
 	t.Helper()
 	raw, err := readAll(t.Context(), b, key, 1<<30)
 	if err != nil {
@@ -83,12 +83,12 @@ func TestCheckpoints(t *testing.T) {
 
 	damage := map[string]func(b storage.Bucket){
 		"flipped byte": func(b storage.Bucket) {
-			raw := object(t, b, first.Key)
+			raw := bytesOf(t, b, first.Key)
 			raw[len(raw)/2] ^= 1
 			replace(t, b, first.Key, raw)
 		},
-		"truncated": func(b storage.Bucket) { replace(t, b, last.Key, object(t, b, last.Key)[:50]) },
-		"swapped":   func(b storage.Bucket) { replace(t, b, first.Key, object(t, b, last.Key)) },
+		"truncated": func(b storage.Bucket) { replace(t, b, last.Key, bytesOf(t, b, last.Key)[:50]) },
+		"swapped":   func(b storage.Bucket) { replace(t, b, first.Key, bytesOf(t, b, last.Key)) },
 		"emptied":   func(b storage.Bucket) { replace(t, b, first.Key, []byte{}) },
 		"a history of its own": func(b storage.Bucket) {
 			other := newChain(t)
@@ -130,7 +130,7 @@ func copyBucket(t testing.TB, from storage.Bucket) *storage.Mem {
 		if err != nil {
 			t.Fatal(err)
 		}
-		replace(t, to, info.Key, object(t, from, info.Key))
+		replace(t, to, info.Key, bytesOf(t, from, info.Key))
 	}
 	return to
 }
@@ -146,7 +146,7 @@ func TestCheckpointWhereOneIs(t *testing.T) {
 	if _, err := a.Checkpoint(t.Context(), 2); err == nil || !strings.Contains(err.Error(), key) {
 		t.Fatalf("over a bad object: %v", err)
 	}
-	b := &bundle{manifests: [][]byte{object(t, mem, ManifestKey(MainTimeline, 1)), object(t, mem, ManifestKey(MainTimeline, 2))}}
+	b := &bundle{manifests: [][]byte{bytesOf(t, mem, ManifestKey(MainTimeline, 1)), bytesOf(t, mem, ManifestKey(MainTimeline, 2))}}
 	raw, err := b.encode()
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 	pack := a.State().Segments[3].Body.Packs[0].Key
 	manifest := ManifestKey(MainTimeline, 4)
 	flip := func(key string) []byte {
-		raw := object(t, mem, key)
+		raw := bytesOf(t, mem, key)
 		raw[len(raw)/2] ^= 1
 		return raw
 	}
@@ -179,10 +179,10 @@ func TestVerifyFindsDamage(t *testing.T) {
 		load      string // what Load without checkpoints says; "" if it does not notice
 	}{
 		{"pack missing", pack, nil, ""},
-		{"pack cut", pack, object(t, mem, pack)[:300], ""},
+		{"pack cut", pack, bytesOf(t, mem, pack)[:300], ""},
 		{"manifest missing", manifest, nil, "missing"},
 		{"manifest flipped", manifest, flip(manifest), "check"},
-		{"manifest swapped", manifest, object(t, mem, ManifestKey(MainTimeline, 5)), "link.seq"},
+		{"manifest swapped", manifest, bytesOf(t, mem, ManifestKey(MainTimeline, 5)), "link.seq"},
 		{"manifest emptied", manifest, []byte{}, "check"},
 		{"stray object", "main/manifest/0000000000000004.json.bak", []byte("x"), ""},
 	} {

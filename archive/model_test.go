@@ -52,7 +52,6 @@ type mActor struct {
 	epoch    Epoch
 	cursor   change.LSN // what the capturer archives next
 	packLife int        // the life in which the waiting segment's pack was uploaded
-	reading  *reading
 	pub      *publication
 	q        request
 	stopped  bool
@@ -68,13 +67,12 @@ type mAck struct {
 
 // mWorld is one state of everything.
 type mWorld struct {
-	bucket  []*mNode // manifest seq at seq−1; nil where a number was passed over
-	puts    []mPut
-	actors  []mActor
-	acks    []mAck
-	faults  int // how many more may happen
-	landed  bool
-	overrun bool
+	bucket []*mNode // manifest seq at seq−1; nil where a number was passed over
+	puts   []mPut
+	actors []mActor
+	acks   []mAck
+	faults int // how many more may happen
+	landed bool
 }
 
 // mModel is an exploration.
