@@ -2,7 +2,6 @@ package pack
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -29,10 +28,15 @@ const (
 	streamKeyShared  = 3  // per key: bytes shared with the one before it in its class, one byte
 	streamKeyLen     = 4  // per key: bytes that follow
 	streamKeys       = 5  // those bytes
-	streamImageLen   = 6  // per image: its length
-	streamImages     = 7  // the images
+	streamImageLen   = 6  // per image that is stored as it is: its length
+	streamImages     = 7  // those images
 	streamLSN        = 8  // run: LSN minus that of the block, zigzag; absent when all are 0
 	streamCounts     = 9  // run: counts of bag rows, zigzag
+	streamColumns    = 10 // of each split class: its columns
+	streamKinds      = 11 // of each column whose kind varies: the kinds, one byte each
+	streamNums       = 12 // of each column: its numbers
+	streamLens       = 13 // of each column: the lengths of its strings
+	streamBytes      = 14 // of each column: its strings
 	streamTxRecords  = 16 // log: per transaction its records, also those in other blocks
 	streamTxID       = 17 // ID minus the one before, zigzag
 	streamTxCommit   = 18 // commit time minus the one before, zigzag
@@ -50,10 +54,12 @@ const (
 
 // Parts of the records of a class.
 const (
-	partKey   = 1 << 0
-	partImage = 1 << 1
-	partCount = 1 << 2
-	partsAll  = partKey | partImage | partCount
+	partKey     = 1 << 0
+	partImage   = 1 << 1
+	partCount   = 1 << 2
+	partPartial = 1 << 3 // the images have imagePartial in front
+	partSplit   = 1 << 4 // the images are stored by column
+	partsAll    = 1<<5 - 1
 )
 
 // Skip says which parts of records a [Block] is to leave out, to save the time
@@ -91,9 +97,10 @@ type Block struct {
 
 	records []change.Record
 	txs     []TxPart
-	arena   []byte // decoded streams, and keys put together again
+	arena   []byte // what records and transactions point to
 	stored  []byte // what was read
 	order   []uint32
+	join    joiner
 	classes []class
 }
 
@@ -176,6 +183,9 @@ func parseBlockHeader(b []byte, kind Kind, info *BlockInfo) (h *blockHeader, err
 		}
 		last = s.id
 		if s.id < optionalStream {
+			if s.id > streamTxPosition {
+				return nil, fmt.Errorf("stream %d: %w", s.id, ErrVersion)
+			}
 			if limit := h.streamLimit(s.id, kind, info); int64(raw) > limit {
 				return nil, fmt.Errorf("stream %d has %d bytes, at most %d are possible: %w", s.id, raw, limit, ErrLimit)
 			}
@@ -204,8 +214,12 @@ func (h *blockHeader) streamLimit(id byte, kind Kind, info *BlockInfo) int64 {
 		return n
 	case streamKeys:
 		return int64(h.keys)
-	case streamImages:
+	case streamImages, streamNums, streamLens, streamBytes:
 		return info.Raw
+	case streamKinds:
+		return 2 * info.Raw
+	case streamColumns:
+		return varint*maxClasses + min(info.Raw, maxClasses*change.MaxColumns)*(1+4*varint)
 	case streamKeyLen, streamImageLen, streamLSN, streamCounts:
 		return n * varint
 	case streamTxRecords, streamTxID, streamTxCommit, streamTxTime:
@@ -223,7 +237,7 @@ func (b *Block) wanted(id byte) bool {
 	switch id {
 	case streamKeyShared, streamKeyLen, streamKeys:
 		return b.Skip&SkipKeys == 0
-	case streamImageLen, streamImages:
+	case streamImageLen, streamImages, streamColumns, streamKinds, streamNums, streamLens, streamBytes:
 		return b.Skip&SkipImages == 0
 	}
 	return id < optionalStream
@@ -233,53 +247,90 @@ func (b *Block) wanted(id byte) bool {
 // fast path up to the stream's end.
 const zstdSlack = 64
 
-// streams is what inflate yields: the decoded streams by ID.
-type streams [streamTxPosition + 1][]byte
+// streams is what inflate yields: the decoded streams by ID, and room for what
+// is put together from them.
+type streams struct {
+	by        [streamTxPosition + 1][]byte
+	keys      []byte
+	positions []byte
+	images    []byte // of split classes, and joinSlack bytes more
+}
 
-// inflate decodes the streams that are wanted into b.arena, and returns with
-// them room for keys and positions. Memory is bounded by what the directory,
-// already held against the index, declares.
-func (b *Block) inflate(h *blockHeader) (s *streams, keys, positions []byte, err error) {
-	need := h.keys + h.pos
+// inflate decodes the streams that are wanted: what records point to into
+// b.arena, the rest into scratch, which the caller may reuse once the records
+// are decoded. Memory is bounded by what index and directory declare, which
+// were held against each other.
+func (b *Block) inflate(h *blockHeader, info *BlockInfo, scratch *[]byte) (*streams, error) {
+	split := int(info.Raw) - h.keys - h.pos
+	kept, used := h.keys+h.pos+joinSlack, 0
 	for i := range h.n {
 		st := &h.streams[i]
-		if st.id < optionalStream && st.id > streamTxPosition {
-			return nil, nil, nil, fmt.Errorf("stream %d: %w", st.id, ErrVersion)
+		if st.id == streamImages {
+			split -= st.raw
 		}
-		if b.wanted(st.id) {
-			need += st.raw + zstdSlack
+		switch {
+		case !b.wanted(st.id):
+		case st.id == streamImages:
+			kept += st.raw + zstdSlack
+		default:
+			used += st.raw + zstdSlack
 		}
 	}
-	if cap(b.arena) < need {
-		b.arena = make([]byte, need+need/8)
+	if b.Skip&SkipImages != 0 || split < 0 {
+		split = 0 // when it is negative the sizes do not add up; decodeAll finds out
 	}
-	free := b.arena[:cap(b.arena)]
-	keys, free = free[:h.keys:h.keys], free[h.keys:]
-	positions, free = free[:h.pos:h.pos], free[h.pos:]
-	s = new(streams)
-	var zd *zstd.Decoder
+	b.arena = atLeast(b.arena, kept+split)
+	*scratch = atLeast(*scratch, used)
+	keep, free := b.arena, *scratch
+	s := &streams{keys: carve(&keep, h.keys), positions: carve(&keep, h.pos), images: carve(&keep, split+joinSlack)}
+	zd := decoders.Get().(*zstd.Decoder)
+	defer decoders.Put(zd)
 	for i := range h.n {
 		st := &h.streams[i]
 		if !b.wanted(st.id) {
 			continue
 		}
-		out := free[: 0 : st.raw+zstdSlack]
-		free = free[st.raw+zstdSlack:]
-		if st.encoding == encodingRaw {
-			s[st.id] = append(out, st.data...)
-			continue
+		from := &free
+		if st.id == streamImages {
+			from = &keep
 		}
-		if zd == nil {
-			zd = decoders.Get().(*zstd.Decoder)
-			defer decoders.Put(zd)
+		out, err := inflateStream(zd, st, carve(from, st.raw+zstdSlack)[:0])
+		if err != nil {
+			return nil, fmt.Errorf("stream %d: %w", st.id, err)
 		}
-		out, err = zd.DecodeAll(st.data, out)
-		if err != nil || len(out) != st.raw {
-			return nil, nil, nil, fmt.Errorf("stream %d decompresses to %d bytes, want %d: %w", st.id, len(out), st.raw, errors.Join(err))
-		}
-		s[st.id] = out
+		s.by[st.id] = out
 	}
-	return s, keys, positions, nil
+	return s, nil
+}
+
+// atLeast returns b with all its memory, or other memory of at least n bytes.
+func atLeast(b []byte, n int) []byte {
+	if cap(b) < n {
+		return make([]byte, n+n/8)
+	}
+	return b[:cap(b)]
+}
+
+// carve takes n bytes off the front of free.
+func carve(free *[]byte, n int) []byte {
+	out := (*free)[:n:n]
+	*free = (*free)[n:]
+	return out
+}
+
+// inflateStream decodes one stream into out, within its capacity.
+func inflateStream(zd *zstd.Decoder, st *stream, out []byte) ([]byte, error) {
+	if st.encoding == encodingRaw {
+		return append(out, st.data...), nil
+	}
+	out, err := zd.DecodeAll(st.data, out)
+	if err != nil {
+		return nil, err
+	}
+	if len(out) != st.raw {
+		return nil, fmt.Errorf("decompresses to %d bytes, want %d", len(out), st.raw)
+	}
+	return out, nil
 }
 
 // Compact gives back the memory that only reading needs. It is for a Block

@@ -23,29 +23,34 @@ func (b *Block) decodeAll(stored []byte, kind Kind, info *BlockInfo) error {
 	if err != nil {
 		return err
 	}
-	s, keys, positions, err := b.inflate(h)
+	scratch := idleBuffers.Get().(*[]byte)
+	defer func() {
+		if cap(*scratch) <= keepAtMost {
+			idleBuffers.Put(scratch)
+		}
+	}()
+	s, err := b.inflate(h, info, scratch)
 	if err != nil {
 		return err
 	}
-	if err := b.decodeClasses(s[streamClasses], kind, h.records); err != nil {
+	if err := b.decodeClasses(s.by[streamClasses], kind, h.records); err != nil {
 		return fmt.Errorf("classes: %w", err)
 	}
-	if err := b.decodeOrder(s[streamClassOf], h.records); err != nil {
+	if err := b.decodeOrder(s.by[streamClassOf], h.records); err != nil {
 		return err
 	}
 	if cap(b.records) < h.records {
 		b.records = make([]change.Record, h.records, h.records+h.records/8)
 	}
 	b.records = b.records[:h.records]
-	images, err := b.decodeRecords(s, h, kind, keys)
-	if err != nil {
+	if err := b.decodeRecords(s, h, kind); err != nil {
 		return err
 	}
-	if b.Skip == 0 && int64(images)+int64(h.keys)+int64(h.pos) != info.Raw {
+	if images := len(s.by[streamImages]) + len(s.images) - joinSlack; b.Skip == 0 && int64(images+h.keys+h.pos) != info.Raw {
 		return fmt.Errorf("%d bytes of keys, images and positions, want %d", images+h.keys+h.pos, info.Raw)
 	}
 	if kind == Log {
-		return b.decodeTxs(s, h, info, positions)
+		return b.decodeTxs(s, h, info)
 	}
 	return b.checkRows(info)
 }
@@ -63,7 +68,8 @@ func (b *Block) decodeClasses(stream []byte, kind Kind, records int) error {
 		if c.bad || !k.op.Valid() || k.parts&^partsAll != 0 || id == 0 || id > 1<<32-1 || members > uint64(records) || members == 0 {
 			return fmt.Errorf("%s, parts %#x, collection %d, %d records", k.op, k.parts, id, members)
 		}
-		if kind == Log && k.parts&partCount != 0 || kind == Run && k.op > change.Delete {
+		if kind == Log && k.parts&partCount != 0 || kind == Run && (k.op > change.Delete || k.parts&partKey == 0) ||
+			k.parts&partImage == 0 && k.parts&(partPartial|partSplit) != 0 {
 			return fmt.Errorf("%s, parts %#x in a %s pack", k.op, k.parts, kind)
 		}
 		records -= int(members)
@@ -108,22 +114,26 @@ func (b *Block) decodeOrder(classOf []byte, records int) error {
 	return nil
 }
 
-// decodeRecords fills b.records, class by class, putting the keys together in
-// keys, and returns the bytes of all images.
-func (b *Block) decodeRecords(s *streams, h *blockHeader, kind Kind, keys []byte) (images int, err error) {
+// decodeRecords fills b.records, class by class, putting keys and split images
+// together.
+func (b *Block) decodeRecords(s *streams, h *blockHeader, kind Kind) error {
 	d := recordDecoder{
-		shared:   s[streamKeyShared],
-		keyLen:   cursor{b: s[streamKeyLen]},
-		keyBytes: s[streamKeys],
-		keys:     keys,
-		imageLen: cursor{b: s[streamImageLen]},
-		images:   s[streamImages],
-		lsns:     cursor{b: s[streamLSN]},
-		counts:   cursor{b: s[streamCounts]},
+		shared:   s.by[streamKeyShared],
+		keyLen:   cursor{b: s.by[streamKeyLen]},
+		keyBytes: s.by[streamKeys],
+		keys:     s.keys,
+		imageLen: cursor{b: s.by[streamImageLen]},
+		images:   s.by[streamImages],
+		lsns:     cursor{b: s.by[streamLSN]},
+		counts:   cursor{b: s.by[streamCounts]},
 		base:     h.lsn,
 		log:      kind == Log,
-		sameLSN:  len(s[streamLSN]) == 0,
+		sameLSN:  len(s.by[streamLSN]) == 0,
+		join:     &b.join,
 	}
+	b.join = joiner{directory: cursor{b: s.by[streamColumns]}, kinds: cursor{b: s.by[streamKinds]}, nums: cursor{b: s.by[streamNums]},
+		lens: cursor{b: s.by[streamLens]}, bytes: cursor{b: s.by[streamBytes]}, out: s.images, columns: b.join.columns}
+	defer b.join.reset()
 	at := 0
 	for i := range b.classes {
 		k := b.classes[i]
@@ -135,22 +145,22 @@ func (b *Block) decodeRecords(s *streams, h *blockHeader, kind Kind, keys []byte
 		}
 		order := b.order[at:][:k.records]
 		at += k.records
-		if !d.class(k, order, b.records) {
-			return 0, fmt.Errorf("class %d (%s, collection %d): %w", i, k.op, k.collection, errShort)
+		if err := d.class(k, order, b.records); err != nil {
+			return fmt.Errorf("class %d (%s, collection %d): %w", i, k.op, k.collection, err)
 		}
 	}
 	if b.Skip&SkipKeys == 0 && (len(d.shared) > 0 || len(d.keyBytes) > 0 || len(d.keys) > 0) {
-		return 0, errors.New("keys go on after the last one")
+		return errors.New("keys go on after the last one")
 	}
 	if len(d.images) > 0 {
-		return 0, errors.New("images go on after the last one")
+		return errors.New("images go on after the last one")
 	}
 	for _, c := range []*cursor{&d.keyLen, &d.imageLen, &d.lsns, &d.counts} {
 		if err := c.end(); err != nil {
-			return 0, fmt.Errorf("record streams: %w", err)
+			return fmt.Errorf("record streams: %w", err)
 		}
 	}
-	return len(s[streamImages]), nil
+	return b.join.finish()
 }
 
 // recordDecoder holds what is left of each stream.
@@ -166,64 +176,101 @@ type recordDecoder struct {
 	base     change.LSN
 	log      bool
 	sameLSN  bool
+	join     *joiner
 }
 
-// class decodes the records of one class, whose numbers are order. It reports
-// false when a stream ends too early or a length does not fit.
-func (d *recordDecoder) class(k class, order []uint32, records []change.Record) bool {
-	var prev []byte
+// class decodes the records of one class, whose numbers are order.
+func (d *recordDecoder) class(k class, order []uint32, records []change.Record) error {
 	for _, i := range order {
 		r := &records[i]
-		r.Op, r.Collection, r.Count = k.op, k.collection, 0
+		*r = change.Record{Op: k.op, Collection: k.collection, LSN: d.base}
 		switch {
 		case d.log:
-			r.LSN = d.base + change.LSN(i)
-		case d.sameLSN:
-			r.LSN = d.base
-		default:
-			r.LSN = d.base + change.LSN(d.lsns.varint())
-		}
-		if k.parts&partKey != 0 {
-			if len(d.shared) == 0 {
-				return false
-			}
-			shared := int(d.shared[0])
-			d.shared = d.shared[1:]
-			n := d.keyLen.uvarint()
-			if shared > len(prev) || n > uint64(len(d.keyBytes)) || shared+int(n) > len(d.keys) ||
-				shared+int(n) > change.MaxKey || shared+int(n) == 0 {
-				return false
-			}
-			key := d.keys[: shared+int(n) : shared+int(n)]
-			d.keys = d.keys[shared+int(n):]
-			copy(key, prev[:shared])
-			copy(key[shared:], d.keyBytes[:n])
-			d.keyBytes = d.keyBytes[n:]
-			r.Key, prev = key, key
-		} else {
-			r.Key = nil
-		}
-		if k.parts&partImage != 0 {
-			n := d.imageLen.uvarint()
-			if n > uint64(len(d.images)) || n > change.MaxImage || n == 0 {
-				return false
-			}
-			r.Image = d.images[:n:n]
-			d.images = d.images[n:]
-		} else {
-			r.Image = nil
+			r.LSN += change.LSN(i)
+		case !d.sameLSN:
+			r.LSN += change.LSN(d.lsns.varint())
 		}
 		if k.parts&partCount != 0 {
 			r.Count = d.counts.varint()
 		}
 	}
-	return !d.lsns.bad && !d.counts.bad && !d.keyLen.bad && !d.imageLen.bad
+	if d.lsns.bad || d.counts.bad {
+		return errShort
+	}
+	if k.parts&partKey != 0 && !d.classKeys(order, records) {
+		return fmt.Errorf("keys: %w", errShort)
+	}
+	switch {
+	case k.parts&partImage == 0:
+		return nil
+	case k.parts&partSplit != 0:
+		return d.splitImages(k, order, records)
+	}
+	for _, i := range order {
+		n := d.imageLen.uvarint()
+		if n > uint64(len(d.images)) || n > change.MaxImage || n == 0 {
+			return fmt.Errorf("images: %w", errShort)
+		}
+		records[i].Image = d.images[:n:n]
+		d.images = d.images[n:]
+	}
+	return nil
+}
+
+// classKeys puts the keys of a class together. It reports false when a stream
+// ends too early or a length does not fit.
+func (d *recordDecoder) classKeys(order []uint32, records []change.Record) bool {
+	if len(d.shared) < len(order) {
+		return false
+	}
+	sharing := d.shared[:len(order)]
+	d.shared = d.shared[len(order):]
+	lens, rest, out := d.keyLen, d.keyBytes, d.keys
+	var prev []byte
+	for j, i := range order {
+		shared := int(sharing[j])
+		more := lens.uvarint()
+		if shared > len(prev) || more > uint64(len(rest)) {
+			return false
+		}
+		n := shared + int(more)
+		if n > len(out) || n > change.MaxKey || n == 0 {
+			return false
+		}
+		key := out[:n:n]
+		out = out[n:]
+		copy(key, prev[:shared])
+		copy(key[shared:], rest[:more])
+		rest = rest[more:]
+		records[i].Key, prev = key, key
+	}
+	d.keyLen, d.keyBytes, d.keys = lens, rest, out
+	return !lens.bad
+}
+
+// splitImages puts the images of a class together.
+func (d *recordDecoder) splitImages(k class, order []uint32, records []change.Record) error {
+	if err := d.join.begin(len(order)); err != nil {
+		return err
+	}
+	flag := byte(imageFull)
+	if k.parts&partPartial != 0 {
+		flag = imagePartial
+	}
+	for j, i := range order {
+		image, ok := d.join.image(flag, j)
+		if !ok {
+			return errJoin
+		}
+		records[i].Image = image
+	}
+	return d.join.end()
 }
 
 // decodeTxs fills b.txs.
-func (b *Block) decodeTxs(s *streams, h *blockHeader, info *BlockInfo, positions []byte) error {
-	records, ids := cursor{b: s[streamTxRecords]}, cursor{b: s[streamTxID]}
-	commits, times := cursor{b: s[streamTxCommit]}, cursor{b: s[streamTxTime]}
+func (b *Block) decodeTxs(s *streams, h *blockHeader, info *BlockInfo) error {
+	records, ids := cursor{b: s.by[streamTxRecords]}, cursor{b: s.by[streamTxID]}
+	commits, times := cursor{b: s.by[streamTxCommit]}, cursor{b: s.by[streamTxTime]}
 	if cap(b.txs) < h.txs {
 		b.txs = make([]TxPart, 0, h.txs+h.txs/8)
 	}
@@ -265,7 +312,7 @@ func (b *Block) decodeTxs(s *streams, h *blockHeader, info *BlockInfo, positions
 	if first := b.txs[0].Effective; first != info.FirstTime || last != info.LastTime {
 		return fmt.Errorf("effective times %v to %v, want %v to %v", first, last, info.FirstTime, info.LastTime)
 	}
-	return b.decodePositions(cursor{b: s[streamTxPosLen]}, s[streamTxPosition], positions)
+	return b.decodePositions(cursor{b: s.by[streamTxPosLen]}, s.by[streamTxPosition], s.positions)
 }
 
 // decodePositions puts the positions together in out, and makes strings of

@@ -38,9 +38,15 @@ type builder struct {
 
 	hashes []uint64 // of the rows, for the filter
 
-	scratch []byte // a stream, gathered from the classes
-	streams []stream
-	zipped  [][]byte // memory of the compressed streams
+	splits    []*splitter
+	used      []*splitter // of splits: those of this block's split classes
+	columns   []byte      // streamColumns
+	directory []byte      // streamClasses
+	parts     [][]byte
+	scratch   []byte // small parts of a stream
+	streams   []stream
+	zipped    [][]byte // memory of the compressed streams
+	z         *zstd.Encoder
 }
 
 // column is one class with its parts of the streams.
@@ -84,7 +90,8 @@ func (b *builder) reset() {
 	*b = builder{kind: b.kind, classes: b.classes[:0], classOf: b.classOf[:0], byClass: b.byClass,
 		txRecords: b.txRecords[:0], txID: b.txID[:0], txCommit: b.txCommit[:0], txTime: b.txTime[:0],
 		txPosLen: b.txPosLen[:0], txPos: b.txPos[:0], hashes: b.hashes[:0],
-		scratch: b.scratch[:0], streams: b.streams[:0], zipped: b.zipped}
+		splits: b.splits, columns: b.columns, directory: b.directory, parts: b.parts,
+		scratch: b.scratch, streams: b.streams[:0], zipped: b.zipped}
 }
 
 // partsOf returns which parts the record has.
@@ -95,6 +102,9 @@ func partsOf(r *change.Record) uint8 {
 	}
 	if len(r.Image) > 0 {
 		p |= partImage
+		if r.Image[0] == imagePartial {
+			p |= partPartial
+		}
 	}
 	if r.Count != 0 {
 		p |= partCount
@@ -193,37 +203,90 @@ func (b *builder) begin(t txHead, before int64) {
 // append encodes the block.
 func (b *builder) append(dst []byte, z *zstd.Encoder) []byte {
 	b.streams = b.streams[:0]
-	b.scratch = binary.AppendUvarint(b.scratch[:0], uint64(len(b.classes)))
+	b.z = z
+	b.splitImages()
+	b.directory = binary.AppendUvarint(b.directory[:0], uint64(len(b.classes)))
 	anyLSN := false
 	for i := range b.classes {
 		c := &b.classes[i]
-		b.scratch = append(b.scratch, byte(c.op), c.parts)
-		b.scratch = binary.AppendUvarint(b.scratch, uint64(c.collection))
-		b.scratch = binary.AppendUvarint(b.scratch, uint64(c.records))
+		b.directory = append(b.directory, byte(c.op), c.parts)
+		b.directory = binary.AppendUvarint(b.directory, uint64(c.collection))
+		b.directory = binary.AppendUvarint(b.directory, uint64(c.records))
 		anyLSN = anyLSN || c.anyLSN
 	}
-	b.stream(streamClasses, b.scratch, z)
+	b.stream(streamClasses, b.directory)
 	if len(b.classes) > 1 {
-		b.stream(streamClassOf, b.classOf, z)
+		b.stream(streamClassOf, b.classOf)
 	}
-	b.gather(streamKeyShared, z, func(c *column) []byte { return c.shared })
-	b.gather(streamKeyLen, z, func(c *column) []byte { return c.keyLen })
-	b.gather(streamKeys, z, func(c *column) []byte { return c.keys })
-	b.gather(streamImageLen, z, func(c *column) []byte { return c.imageLen })
-	b.gather(streamImages, z, func(c *column) []byte { return c.images })
+	b.gather(streamKeyShared, func(c *column) []byte { return c.shared })
+	b.gather(streamKeyLen, func(c *column) []byte { return c.keyLen })
+	b.gather(streamKeys, func(c *column) []byte { return c.keys })
+	b.gather(streamImageLen, func(c *column) []byte { return c.imageLen })
+	b.gather(streamImages, func(c *column) []byte { return c.images })
 	if anyLSN {
-		b.gather(streamLSN, z, func(c *column) []byte { return c.lsns })
+		b.gather(streamLSN, func(c *column) []byte { return c.lsns })
 	}
-	b.gather(streamCounts, z, func(c *column) []byte { return c.counts })
-	b.stream(streamTxRecords, b.txRecords, z)
-	b.stream(streamTxID, b.txID, z)
-	b.stream(streamTxCommit, b.txCommit, z)
-	b.stream(streamTxTime, b.txTime, z)
+	b.gather(streamCounts, func(c *column) []byte { return c.counts })
+	b.appendSplit()
+	b.stream(streamTxRecords, b.txRecords)
+	b.stream(streamTxID, b.txID)
+	b.stream(streamTxCommit, b.txCommit)
+	b.stream(streamTxTime, b.txTime)
 	if b.pos > 0 {
-		b.stream(streamTxPosLen, b.txPosLen, z)
-		b.stream(streamTxPosition, b.txPos, z)
+		b.stream(streamTxPosLen, b.txPosLen)
+		b.stream(streamTxPosition, b.txPos)
 	}
+	b.z = nil
 	return b.appendStreams(dst)
+}
+
+// splitImages splits the images of every class for which that can be done.
+func (b *builder) splitImages() {
+	b.columns = b.columns[:0]
+	n := 0
+	for i := range b.classes {
+		c := &b.classes[i]
+		if c.parts&partImage == 0 {
+			continue
+		}
+		if n == len(b.splits) {
+			b.splits = append(b.splits, new(splitter))
+		}
+		if s := b.splits[n]; s.split(c.images, c.imageLen, c.records) {
+			c.parts |= partSplit
+			c.images, c.imageLen = c.images[:0], c.imageLen[:0]
+			b.columns = s.appendDirectory(b.columns)
+			n++
+		}
+	}
+	b.used = b.splits[:n]
+}
+
+// appendSplit encodes the streams of the split images.
+func (b *builder) appendSplit() {
+	b.stream(streamColumns, b.columns)
+	for _, part := range []struct {
+		id byte
+		of func(*splitColumn) []byte
+	}{
+		{streamKinds, func(c *splitColumn) []byte {
+			if c.kind&^deltaBit == kindMixed {
+				return c.kinds
+			}
+			return nil
+		}},
+		{streamNums, func(c *splitColumn) []byte { return c.nums }},
+		{streamLens, func(c *splitColumn) []byte { return c.lens }},
+		{streamBytes, func(c *splitColumn) []byte { return c.bytes }},
+	} {
+		b.parts = b.parts[:0]
+		for _, s := range b.used {
+			for i := range s.used {
+				b.parts = append(b.parts, part.of(&s.columns[i]))
+			}
+		}
+		b.stream(part.id, b.parts...)
+	}
 }
 
 func (b *builder) appendStreams(dst []byte) []byte {
@@ -249,53 +312,84 @@ func (b *builder) appendStreams(dst []byte) []byte {
 }
 
 // gather encodes one stream from its parts in all classes.
-func (b *builder) gather(id byte, z *zstd.Encoder, part func(*column) []byte) {
-	if len(b.classes) == 1 {
-		b.stream(id, part(&b.classes[0]), z)
-		return
-	}
-	b.scratch = b.scratch[:0]
+func (b *builder) gather(id byte, part func(*column) []byte) {
+	b.parts = b.parts[:0]
 	for i := range b.classes {
-		b.scratch = append(b.scratch, part(&b.classes[i])...)
+		b.parts = append(b.parts, part(&b.classes[i]))
 	}
-	b.stream(id, b.scratch, z)
+	b.stream(id, b.parts...)
 }
 
-// leastZip is the size in bytes from which on compressing is tried, and the
-// part of a stream that it has to save is 1/worthIt.
+// leastFrame is the size in bytes from which on parts of a stream get a zstd
+// frame, with its own entropy tables; smaller neighbours share one. A stream
+// smaller than leastZip, or not made smaller by a part of 1/worthIt, is stored
+// as it is.
 const (
-	leastZip = 64
-	worthIt  = 32
+	leastFrame = 4 << 10
+	leastZip   = 64
+	worthIt    = 32
 )
 
-// stream encodes one stream; one without bytes is left out. raw need not live
-// on after the call.
-func (b *builder) stream(id byte, raw []byte, z *zstd.Encoder) {
-	if len(raw) == 0 {
+// stream encodes one stream that is the parts one after another; one without
+// bytes is left out. The parts need not live on after the call.
+func (b *builder) stream(id byte, parts ...[]byte) {
+	total := 0
+	for _, p := range parts {
+		total += len(p)
+	}
+	if total == 0 {
 		return
 	}
 	n := len(b.streams)
 	if n == len(b.zipped) {
 		b.zipped = append(b.zipped, nil)
 	}
-	s := stream{id: id, encoding: encodingRaw, raw: len(raw)}
+	s := stream{id: id, encoding: encodingRaw, raw: total}
 	out := b.zipped[n][:0]
-	if len(raw) >= leastZip {
-		out = z.EncodeAll(raw, out)
+	if total >= leastZip {
+		out = b.zip(out, parts)
 		s.encoding = encodingZstd
 	}
-	if s.encoding == encodingRaw || len(out) > len(raw)-len(raw)/worthIt {
+	if s.encoding == encodingRaw || len(out) > total-total/worthIt {
 		s.encoding = encodingRaw
-		out = append(out[:0], raw...)
+		out = out[:0]
+		for _, p := range parts {
+			out = append(out, p...)
+		}
 	}
 	b.zipped[n], s.data = out, out
 	b.streams = append(b.streams, s)
 }
 
+// zip appends the parts as zstd frames.
+func (b *builder) zip(out []byte, parts [][]byte) []byte {
+	b.scratch = b.scratch[:0]
+	for _, p := range parts {
+		if len(p) < leastFrame && len(b.scratch) < leastFrame {
+			b.scratch = append(b.scratch, p...)
+			continue
+		}
+		if len(b.scratch) > 0 {
+			out = b.z.EncodeAll(b.scratch, out)
+			b.scratch = b.scratch[:0]
+		}
+		if len(p) < leastFrame {
+			b.scratch = append(b.scratch, p...)
+			continue
+		}
+		out = b.z.EncodeAll(p, out)
+	}
+	if len(b.scratch) > 0 {
+		out = b.z.EncodeAll(b.scratch, out)
+	}
+	return out
+}
+
 // encoders holds idle encoders: each has tables of some hundred kilobytes that
 // are dear to make and to clear.
 var encoders = sync.Pool{New: func() any {
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
+		zstd.WithAllLitEntropyCompression(true))
 	if err != nil {
 		panic("pack: zstd refuses its options: " + err.Error())
 	}

@@ -3,6 +3,7 @@ package pack
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"iter"
@@ -95,8 +96,6 @@ func (b *bucket) count() (reads int, bytes int64) {
 	return reads, bytes
 }
 
-var _ storage.Bucket = (*bucket)(nil)
-
 const testKey = "main/log/pack"
 
 // bucketOf returns a bucket that holds one pack, and its reference.
@@ -155,3 +154,5 @@ func mustOpen(t testing.TB, data []byte, ref Ref) *Reader {
 	}
 	return r
 }
+
+func sum(b []byte) change.Hash { return sha256.Sum256(b) }

@@ -24,7 +24,7 @@ func (r *Reader) Txs(ctx context.Context, from change.LSN) iter.Seq2[*change.Tx,
 		if first == len(r.ix.Blocks) {
 			return
 		}
-		s := stitcher{r: r, ctx: ctx, w: r.window(len(r.ix.Blocks))}
+		s := stitcher{r: r, ctx: ctx, w: r.window(len(r.ix.Blocks), aheadFrom(first))}
 		defer s.close()
 		for i := first; i < len(r.ix.Blocks); i++ {
 			b, err := s.read(i)
@@ -153,7 +153,7 @@ func (r *Reader) Records(ctx context.Context, row RowKey) iter.Seq2[*change.Reco
 	return func(yield func(*change.Record, error) bool) {
 		first := r.ix.SeekRow(row)
 		skip := true
-		for b, err := range r.Blocks(ctx, first, len(r.ix.Blocks), 0) {
+		for b, err := range r.blocks(ctx, first, len(r.ix.Blocks), 0, aheadFrom(first)) {
 			if err != nil {
 				yield(nil, err)
 				return

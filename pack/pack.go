@@ -51,6 +51,7 @@ const (
 	MaxBlockRecords = 1 << 16   // records of a block
 	MaxBlockRaw     = 128 << 20 // bytes of keys, images and positions of a block, decoded
 	MaxTail         = 256 << 20 // bytes of index and footer
+	MaxWhole        = 1 << 30   // bytes of a pack that OpenWhole takes
 	maxBlockStored  = 2 * MaxBlockRaw
 	maxClasses      = 256       // classes of a block: a class has one op, one collection, one shape
 	maxStreams      = 64        // streams of a block

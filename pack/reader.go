@@ -33,8 +33,12 @@ func Open(ctx context.Context, b storage.Bucket, ref Ref) (*Reader, error) {
 }
 
 // OpenWhole is Open, but reads the whole pack with its one request and keeps
-// it in memory; nothing more is then read from the bucket.
+// it in memory; nothing more is then read from the bucket. It refuses a pack
+// larger than [MaxWhole].
 func OpenWhole(ctx context.Context, b storage.Bucket, ref Ref) (*Reader, error) {
+	if ref.Size > MaxWhole {
+		return nil, fmt.Errorf("pack %s: %d bytes are too many to be read at once, the limit is %d: %w", ref.Key, ref.Size, MaxWhole, ErrLimit)
+	}
 	return open(ctx, b, ref, ref.Size)
 }
 
@@ -200,14 +204,19 @@ func (r *Reader) Block(ctx context.Context, i int, b *Block) error {
 	return r.decode(i, stored, b)
 }
 
-// readAhead is the most bytes that one request for consecutive blocks asks
-// for, unless a single block is larger.
-const readAhead = 4 << 20
+// A request for consecutive blocks asks for at most readAhead bytes, unless a
+// single block is larger. One that starts at a place sought out may want no
+// more than that block: it asks for firstAhead, then for twice as much each time.
+const (
+	readAhead  = 4 << 20
+	firstAhead = 256 << 10
+)
 
 // window reads consecutive blocks with few requests.
 type window struct {
 	r          *Reader
 	end        int    // no block from here on is wanted
+	ahead      int64  // the most bytes of the next request
 	buf, bytes []byte // bytes holds what was read, from offset on
 	offset     int64
 }
@@ -218,9 +227,10 @@ func (w *window) stored(ctx context.Context, i int) ([]byte, error) {
 	info := &blocks[i]
 	if at := info.Offset - w.offset; w.bytes == nil || at < 0 || at+info.Stored > int64(len(w.bytes)) {
 		size := info.Stored
-		for j := i + 1; j < w.end && size+blocks[j].Stored <= readAhead; j++ {
+		for j := i + 1; j < w.end && size+blocks[j].Stored <= w.ahead; j++ {
 			size += blocks[j].Stored
 		}
+		w.ahead = min(2*w.ahead, readAhead)
 		w.bytes = nil
 		b, err := w.r.read(ctx, i, info.Offset, size, w.buf)
 		if err != nil {
@@ -257,8 +267,17 @@ func putBlock(b *Block) {
 	}
 }
 
-func (r *Reader) window(end int) *window {
-	return &window{r: r, end: end, buf: *idleBuffers.Get().(*[]byte)}
+func (r *Reader) window(end int, ahead int64) *window {
+	return &window{r: r, end: end, ahead: ahead, buf: *idleBuffers.Get().(*[]byte)}
+}
+
+// aheadFrom returns how much the first request asks for when reading starts at
+// block i.
+func aheadFrom(i int) int64 {
+	if i == 0 {
+		return readAhead
+	}
+	return firstAhead
 }
 
 func (w *window) close() {
@@ -271,8 +290,12 @@ func (w *window) close() {
 // number to, with few requests. A Block is valid until the next one. The
 // sequence ends at the first error.
 func (r *Reader) Blocks(ctx context.Context, from, to int, skip Skip) iter.Seq2[*Block, error] {
+	return r.blocks(ctx, from, to, skip, readAhead)
+}
+
+func (r *Reader) blocks(ctx context.Context, from, to int, skip Skip, ahead int64) iter.Seq2[*Block, error] {
 	return func(yield func(*Block, error) bool) {
-		w := r.window(to)
+		w := r.window(to, ahead)
 		defer w.close()
 		b := getBlock(skip)
 		defer putBlock(b)

@@ -19,7 +19,7 @@ func (r *Reader) Verify(ctx context.Context) error {
 	if err := r.checkHeader(head); err != nil {
 		return err
 	}
-	w := r.window(len(r.ix.Blocks))
+	w := r.window(len(r.ix.Blocks), readAhead)
 	defer w.close()
 	for i := range r.ix.Blocks {
 		stored, err := w.stored(ctx, i)
