@@ -164,6 +164,7 @@ type anatomy struct {
 	filters []byte
 	ix      *Index
 	footer  footer
+	more    []byte // sections after the index's own
 }
 
 func dissect(t testing.TB, data []byte, ref Ref) *anatomy {
@@ -198,7 +199,7 @@ func (a *anatomy) seal() ([]byte, Ref) {
 	f := a.footer
 	f.header = a.header
 	f.indexOffset = int64(len(out))
-	tail := a.ix.append(nil, a.header)
+	tail := append(a.ix.append(nil, a.header), a.more...)
 	f.indexSize = int64(len(tail))
 	tail = f.append(tail)
 	out = append(out, tail...)
@@ -285,5 +286,55 @@ func TestBomb(t *testing.T) {
 	out, err := inflateStream(zd, st, make([]byte, 0, 1000+zstdSlack))
 	if err == nil || cap(out) > 1<<20 {
 		t.Errorf("error %v, %d bytes of memory for a stream of 1000", err, cap(out))
+	}
+}
+
+// TestOptionalParts: streams and index sections that a later version may add
+// as hints are skipped.
+func TestOptionalParts(t *testing.T) {
+	data, ref, txs := smallLog(t)
+	a := dissect(t, data, ref)
+	for i, b := range a.blocks {
+		n := binary.LittleEndian.Uint32(b[32:])
+		binary.LittleEndian.PutUint32(b[32:], n+1)
+		at := blockHeaderSize + int(n)*streamEntrySize
+		b = slices.Insert(b, at, optionalStream+7, encodingRaw, 0, 0, 4, 0, 0, 0, 4, 0, 0, 0)
+		a.blocks[i] = append(b, "hint"...)
+	}
+	a.more = appendSection(nil, optionalSection+7, []byte("hint"))
+	data, ref = a.seal()
+	b, ref := bucketOf(data, ref)
+	got, err := readAll(t.Context(), b, ref, false)
+	if err != nil || len(got) != int(ref.Records) || !equalRecords(got[:len(txs[0].Records)], txs[0].Records) {
+		t.Errorf("error %v, %d records, want %d", err, len(got), ref.Records)
+	}
+}
+
+// TestTornTransaction: blocks that disagree on the transaction they share are
+// found by whoever reads transactions.
+func TestTornTransaction(t *testing.T) {
+	data, ref, _ := smallLog(t)
+	torn := 0
+	for i := range dissect(t, data, ref).blocks {
+		a := dissect(t, data, ref)
+		before := a.blocks[i][24:]
+		if before[0] == 0 {
+			continue
+		}
+		before[0]--
+		torn++
+		data, ref := a.seal()
+		var err error
+		for _, err = range mustOpen(t, data, ref).Txs(t.Context(), 0) {
+			if err != nil {
+				break
+			}
+		}
+		if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "transaction") {
+			t.Errorf("block %d: error %v, want %v", i, err, ErrCorrupt)
+		}
+	}
+	if torn == 0 {
+		t.Error("no transaction spans two blocks")
 	}
 }

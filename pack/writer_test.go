@@ -199,7 +199,7 @@ func (f *failing) Write(b []byte) (int, error) {
 func TestWriteError(t *testing.T) {
 	txs := jsonRows(t, 100)
 	_, ref, _ := logPack(t, WriterOptions{BlockSize: 1000}, txs...)
-	for n := range int(ref.Size) {
+	for n := 0; n < int(ref.Size); n += 1 + n%17 {
 		w := NewLogWriter(&failing{n}, WriterOptions{BlockSize: 1000})
 		for _, tx := range txs {
 			if err := w.AppendTx(tx); err != nil && !errors.Is(err, errFull) {
