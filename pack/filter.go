@@ -34,13 +34,16 @@ func rowHash(c change.CollectionID, key change.Key) uint64 {
 	return h ^ h>>31
 }
 
-// appendFilter appends the filter of these hashes, which it sorts.
-func appendFilter(dst []byte, hashes []uint64) []byte {
+// appendFilter appends the filter of these hashes. Unless they are of different
+// rows, it sorts them.
+func appendFilter(dst []byte, hashes []uint64, different bool) []byte {
 	if len(hashes) == 0 {
 		return dst
 	}
-	slices.Sort(hashes)
-	hashes = slices.Compact(hashes)
+	if !different {
+		slices.Sort(hashes)
+		hashes = slices.Compact(hashes)
+	}
 	lines := (len(hashes)*filterBits + 8*filterLine - 1) / (8 * filterLine)
 	start := len(dst)
 	dst = slices.Grow(dst, lines*filterLine)[:start+lines*filterLine]

@@ -143,7 +143,7 @@ func (w *writer) flush() {
 	}
 	if !w.opts.NoFilter {
 		start := len(w.filters)
-		w.filters = appendFilter(w.filters, w.b.hashes)
+		w.filters = appendFilter(w.filters, w.b.hashes, w.header.kind == Run)
 		if f := w.filters[start:]; len(f) > 0 {
 			info.filterSize, info.filterHash = int64(len(f)), sha256.Sum256(f)
 		}
