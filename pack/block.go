@@ -348,7 +348,7 @@ func (b *Block) Compact() {
 // the capacity it is given.
 var decoders = sync.Pool{New: func() any {
 	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecodeAllCapLimit(true),
-		zstd.WithDecoderMaxMemory(MaxBlockRaw+maxBlockStored))
+		zstd.WithDecoderMaxMemory(2*MaxBlockRaw), zstd.WithDecoderMaxWindow(MaxBlockRaw))
 	if err != nil {
 		panic("pack: zstd refuses its options: " + err.Error())
 	}
