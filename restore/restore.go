@@ -187,7 +187,7 @@ func (l *load) watch(part iter.Seq2[*change.Record, error], schemas map[change.C
 					own[rec.Collection] = digest
 				}
 				if !l.o.NoDigest {
-					err = digest.Add(schema, rec.Key, rec.Image, max(1, rec.Count))
+					err = digest.AddNormal(schema, rec.Key, rec.Image, max(1, rec.Count)) // as At yields them
 				}
 				rows += max(1, rec.Count)
 				bytes += int64(len(rec.Key) + len(rec.Image))
