@@ -33,6 +33,7 @@ type job struct {
 // outcome is what a job came to.
 type outcome struct {
 	Seconds float64     `json:"seconds"`
+	CPU     float64     `json:"cpu"`      // seconds of all processors together; 0 when the system does not say
 	PeakRSS int64       `json:"peak_rss"` // bytes, of the process; 0 when the system does not say
 	Rows    int64       `json:"rows"`     // that the database has
 	Digest  change.Hash `json:"digest"`   // of its rows, read back after the measurement
@@ -73,13 +74,13 @@ func (j *job) run(ctx context.Context) (outcome, error) {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	start := time.Now()
+	start, cpu := time.Now(), cpuSeconds()
 	rows, err := restore(ctx, j)
 	if err != nil {
 		return got, fmt.Errorf("%s pipeline: %w", j.Pipeline, err)
 	}
 	got.Seconds = time.Since(start).Seconds()
-	got.PeakRSS = peakRSS()
+	got.CPU, got.PeakRSS = cpuSeconds()-cpu, peakRSS()
 	pprof.StopCPUProfile()
 	d, err := read(ctx, j.Dest)
 	if err != nil {

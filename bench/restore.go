@@ -51,8 +51,18 @@ type PipelineFigures struct {
 	StoredBytes int64  `json:"stored_bytes"`       // what it reads
 	Seconds     Spread `json:"seconds"`            //
 	PerSecond   Spread `json:"records_per_second"` // rows of the base and changes
+	CPUSeconds  Spread `json:"cpu_seconds"`        // of all processors together; 0 when the system does not say
 	PeakRSS     Spread `json:"peak_rss_bytes"`     // 0 when the system does not say
-	samples     []float64
+	samples     []outcome
+}
+
+// spread sums up one figure of all runs.
+func (f *PipelineFigures) spread(figure func(outcome) float64) Spread {
+	samples := make([]float64, len(f.samples))
+	for i, got := range f.samples {
+		samples[i] = figure(got)
+	}
+	return spread(samples)
 }
 
 // WriteText writes the result for people.
@@ -64,8 +74,8 @@ func (r *RestoreResult) WriteText(w io.Writer) error {
 		name string
 		f    *PipelineFigures
 	}{{pipelineTidemark, &r.Tidemark}, {pipelineBare, &r.Bare}} {
-		if _, err := fmt.Fprintf(w, "  %-8s %s M records/s, %s s, peak %s MiB, reads %.1f MiB\n", p.name,
-			p.f.PerSecond.per(million, 2), p.f.Seconds.per(1, 2), p.f.PeakRSS.per(mib, 0), float64(p.f.StoredBytes)/mib); err != nil {
+		if _, err := fmt.Fprintf(w, "  %-8s %s M records/s, %s s, %s s of processors, peak %s MiB, reads %.1f MiB\n", p.name,
+			p.f.PerSecond.per(million, 2), p.f.Seconds.per(1, 2), p.f.CPUSeconds.per(1, 2), p.f.PeakRSS.per(mib, 0), float64(p.f.StoredBytes)/mib); err != nil {
 			return err
 		}
 	}
@@ -90,7 +100,6 @@ func Restore(ctx context.Context, o RestoreOptions) (*RestoreResult, error) {
 	}
 	res := &RestoreResult{Rows: o.Rows, Changes: o.Changes, Restored: want.Rows}
 	figures := map[string]*PipelineFigures{pipelineTidemark: &res.Tidemark, pipelineBare: &res.Bare}
-	var peaks = make(map[string][]float64)
 	for round := range o.Rounds {
 		for _, name := range []string{pipelineTidemark, pipelineBare} {
 			j := job{Pipeline: name, From: filepath.Join(dir, name), Dest: filepath.Join(dir, "dest"), Memory: o.Memory}
@@ -107,21 +116,23 @@ func Restore(ctx context.Context, o RestoreOptions) (*RestoreResult, error) {
 			if err := os.RemoveAll(j.Dest); err != nil {
 				return nil, err
 			}
-			figures[name].samples = append(figures[name].samples, got.Seconds)
-			peaks[name] = append(peaks[name], float64(got.PeakRSS))
+			figures[name].samples = append(figures[name].samples, got)
 		}
 	}
 	for name, f := range figures {
-		rates := make([]float64, len(f.samples))
-		for i, s := range f.samples {
-			rates[i] = float64(o.Rows+o.Changes) / s
-		}
-		f.Seconds, f.PerSecond, f.PeakRSS = spread(f.samples), spread(rates), spread(peaks[name])
+		f.PerSecond = f.spread(func(got outcome) float64 { return float64(o.Rows+o.Changes) / got.Seconds })
+		f.Seconds = f.spread(func(got outcome) float64 { return got.Seconds })
+		f.CPUSeconds = f.spread(func(got outcome) float64 { return got.CPU })
+		f.PeakRSS = f.spread(func(got outcome) float64 { return float64(got.PeakRSS) })
 		if f.StoredBytes, err = bytesIn(filepath.Join(dir, name)); err != nil {
 			return nil, err
 		}
 	}
-	res.Ratio = ratios(res.Bare.samples, res.Tidemark.samples)
+	pairs := make([]float64, o.Rounds)
+	for i := range pairs {
+		pairs[i] = res.Bare.samples[i].Seconds / res.Tidemark.samples[i].Seconds
+	}
+	res.Ratio = spread(pairs)
 	return res, nil
 }
 

@@ -3,6 +3,7 @@ package bench
 import (
 	"runtime"
 	"testing"
+	"time"
 )
 
 func TestPeakRSS(t *testing.T) {
@@ -21,4 +22,19 @@ func TestPeakRSS(t *testing.T) {
 		t.Errorf("peak of %d bytes after touching %d", got, size)
 	}
 	runtime.KeepAlive(b)
+}
+
+func TestCPUSeconds(t *testing.T) {
+	before := cpuSeconds()
+	if runtime.GOOS != "linux" {
+		if before != 0 {
+			t.Errorf("%v seconds from a system that does not say", before)
+		}
+		t.Skip("only Linux says")
+	}
+	for start := time.Now(); cpuSeconds() < before+0.03; {
+		if time.Since(start) > 10*time.Second {
+			t.Fatalf("%v seconds, then %v after being busy for 10", before, cpuSeconds())
+		}
+	}
 }
