@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -9,42 +10,98 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/tidemarkdb/tidemark/change"
 )
 
-// BenchmarkRawSync is what the machine can do: append 4 KiB to a preallocated
-// file and sync it. BenchmarkCommit/writers=1 is to be held against it.
-func BenchmarkRawSync(b *testing.B) {
-	f, err := vfs.Default.OpenReadWrite(filepath.Join(b.TempDir(), "raw"), vfs.WriteCategoryUnspecified)
+// rawFile appends blocks of 4 KiB to a preallocated file and syncs each: what
+// the machine can do.
+type rawFile struct {
+	f     vfs.File
+	block []byte
+	off   int64
+}
+
+const rawSize = 16 << 20
+
+func newRawFile(b *testing.B, dir string) *rawFile {
+	f, err := vfs.Default.OpenReadWrite(filepath.Join(dir, "raw"), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer f.Close()
-	const size = 16 << 20
-	if _, err := f.WriteAt(make([]byte, size), 0); err != nil {
+	b.Cleanup(func() { f.Close() })
+	if _, err := f.WriteAt(make([]byte, rawSize), 0); err != nil {
 		b.Fatal(err)
 	}
 	if err := f.Sync(); err != nil {
 		b.Fatal(err)
 	}
-	block := make([]byte, 4<<10)
-	for i := range block {
-		block[i] = byte(i)
+	return &rawFile{f: f, block: bytes.Repeat([]byte("block..."), 512)}
+}
+
+func (r *rawFile) append() error {
+	if _, err := r.f.WriteAt(r.block, r.off); err != nil {
+		return err
 	}
-	off := int64(0)
+	r.off = (r.off + int64(len(r.block))) % rawSize
+	return r.f.SyncData()
+}
+
+// benchDir returns a directory on the disk that holds the sources: a temporary
+// directory may be memory.
+func benchDir(b *testing.B) string {
+	dir, err := os.MkdirTemp(".", "bench-")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// BenchmarkRawSync is what BenchmarkCommit is to be held against.
+func BenchmarkRawSync(b *testing.B) {
+	raw := newRawFile(b, benchDir(b))
 	for b.Loop() {
-		if _, err := f.WriteAt(block, off); err != nil {
+		if err := raw.append(); err != nil {
 			b.Fatal(err)
 		}
-		if err := f.SyncData(); err != nil {
-			b.Fatal(err)
-		}
-		off = (off + int64(len(block))) % size
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "commits/s")
+}
+
+// BenchmarkCommitAgainstRawSync takes turns between one writer's commits and
+// raw syncs, so that a busy machine slows both, and reports the ratio of rates.
+func BenchmarkCommitAgainstRawSync(b *testing.B) {
+	raw := newRawFile(b, benchDir(b))
+	db := mustOpen(b, benchDir(b), Options{})
+	if err := db.Update(createCity); err != nil {
+		b.Fatal(err)
+	}
+	n := int64(0)
+	var commits, raws time.Duration
+	for b.Loop() {
+		const turn = 20
+		start := time.Now()
+		for range turn {
+			if err := raw.append(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		raws += time.Since(start)
+		start = time.Now()
+		for range turn {
+			n++
+			if err := db.Update(func(tx *Tx) error { return tx.Put("city", benchRow(n)) }); err != nil {
+				b.Fatal(err)
+			}
+		}
+		commits += time.Since(start)
+	}
+	b.ReportMetric(100*float64(raws)/float64(commits), "%ofraw")
+	mustClose(b, db)
 }
 
 func benchRow(i int64) change.Row {
@@ -68,12 +125,7 @@ func BenchmarkCommit(b *testing.B) {
 }
 
 func benchCommit(b *testing.B, writers, rows int) {
-	dir, err := os.MkdirTemp(".", "bench-")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	db := mustOpen(b, dir, Options{})
+	db := mustOpen(b, benchDir(b), Options{})
 	if err := db.Update(createCity); err != nil {
 		b.Fatal(err)
 	}

@@ -203,12 +203,13 @@ func (r *replay) flush() error {
 // releases the directory. Later calls of any method return [ErrClosed].
 func (db *DB) Close() error {
 	db.mu.Lock()
-	defer db.mu.Unlock()
-	if db.closed {
+	closed := db.closed
+	db.closed = true
+	db.mu.Unlock()
+	if closed {
 		return ErrClosed
 	}
-	db.closed = true
-	if g := db.latest(); g != nil {
+	if g := db.latest(); g != nil { // no other will come
 		<-g.done
 	}
 	db.readMu.Lock()

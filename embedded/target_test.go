@@ -87,6 +87,9 @@ func TestRestoredDatabaseGoesOn(t *testing.T) {
 		_, err := tx.CreateCollection("next", nil, columns()...)
 		return errors.Join(err, tx.Put("city", city(5000, "z")))
 	})
+	if i := db.Info(); !i.Restored || i.RestoreAt != 1000 || i.LSN != 1002 || i.Tx != 13 || i.LogFrom != 1001 || i.Archived || len(i.System) != 32 {
+		t.Errorf("info %+v", i)
+	}
 	if v := db.visible; v.LSN != 1002 || v.Tx != 13 || v.catalog.byName["next"].Collection != 9 {
 		t.Errorf("LSN %d, transaction %d, new collection %d; want 1002, 13, 9", v.LSN, v.Tx, v.catalog.byName["next"].Collection)
 	}

@@ -1,0 +1,44 @@
+package embedded
+
+import "github.com/tidemarkdb/tidemark/change"
+
+// Info describes a database.
+type Info struct {
+	System  string      // its unique ID
+	Created change.Time // when it was made or restored
+
+	LSN     change.LSN  // of the last commit that views show
+	LogHash change.Hash // through LSN
+	Tx      change.TxID // the last transaction
+	Commit  change.Time // its commit time; 0 when there is none
+
+	Restored  bool       // whether it came from a restore
+	RestoreAt change.LSN // where its own history begins then
+
+	Archived bool       // whether an archive was attached
+	Acked    change.LSN // through where the archive has acknowledged since Open
+	LogFrom  change.LSN // the log is kept from this LSN on
+	LogBytes int64      // size of the log files
+}
+
+// Info returns what the database is and how far it has come.
+func (db *DB) Info() Info {
+	db.visibleMu.RLock()
+	v := db.visible
+	db.visibleMu.RUnlock()
+	out := Info{LSN: v.LSN, LogHash: v.Hash, Tx: v.Tx, Commit: v.Commit}
+	db.retain.mu.Lock()
+	id := db.retain.identity
+	out.Acked = db.retain.acked
+	db.retain.mu.Unlock()
+	out.System, out.Created, out.Archived = id.System, id.Created, id.Archived
+	if id.Restored != nil {
+		out.Restored, out.RestoreAt = true, id.Restored.LSN
+	}
+	files, _ := db.log.retained()
+	out.LogFrom = files[0].First
+	for _, f := range files {
+		out.LogBytes += f.size
+	}
+	return out
+}
