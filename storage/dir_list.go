@@ -47,7 +47,9 @@ func (w *walk) directory(root *os.Root, name, base string) bool {
 		return false
 	}
 	sub, err := root.OpenRoot(path.Clean(name))
-	if err != nil && !isDir(root, name) {
+	// One that was missing may have been made since: what it holds is newer
+	// than the list.
+	if err != nil && (isMissing(err) || !isDir(root, name)) {
 		if err := w.dir.present(); err != nil {
 			w.yield(Info{}, err)
 			return false
