@@ -33,7 +33,8 @@ var layers = map[string]int{
 	"embedded":          2,
 	"driver/drivertest": 2,
 
-	"archive": 3,
+	"archive":  3,
+	"flatfile": 3,
 
 	"capture": 4,
 	"history": 4,
