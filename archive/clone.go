@@ -34,7 +34,7 @@ type tails struct {
 
 func grow[T any](list *[]T, used **atomic.Int64, v T) {
 	n := len(*list)
-	if n < cap(*list) && (*used).CompareAndSwap(int64(n), int64(n+1)) {
+	if n < cap(*list) && *used != nil && (*used).CompareAndSwap(int64(n), int64(n+1)) {
 		*list = (*list)[:n+1]
 		(*list)[n] = v
 		return

@@ -230,3 +230,34 @@ func FuzzDecodeCheckpoint(f *testing.F) {
 		}
 	})
 }
+
+// TestFormatPage holds FORMAT.md to the golden files and the rules' names.
+func TestFormatPage(t *testing.T) {
+	page, err := os.ReadFile("FORMAT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := make(map[Kind]bool)
+	for line := range strings.Lines(string(page)) {
+		if m, err := DecodeManifest([]byte(line)); err == nil {
+			shown[m.Kind] = true
+		}
+	}
+	for _, k := range []Kind{KindClaim, KindClose, KindSegment, KindSnapshot, KindDigest, KindCoverage, KindLabel, KindHold, KindCheckpoint, KindGap} {
+		if !shown[k] {
+			t.Errorf("no valid example of a %s", k)
+		}
+	}
+	for _, r := range ruleTests() {
+		if !strings.Contains(string(page), "`"+r.rule+"`") {
+			t.Errorf("the rule %s is not described", r.rule)
+		}
+	}
+	id, err := os.ReadFile("testdata/tidemark.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(page, id) {
+		t.Error("the identity shown is not the golden one")
+	}
+}

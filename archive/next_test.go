@@ -350,4 +350,3 @@ func TestEffective(t *testing.T) {
 		}
 	}
 }
-
