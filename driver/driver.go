@@ -46,7 +46,9 @@ type Source interface {
 	Identity(ctx context.Context) (Identity, error)
 
 	// Start returns the mark from which a new archive can capture this
-	// database, after its first base if LSN is not 0.
+	// database; if its LSN is not 0, what was before it comes with the first
+	// base, a snapshot at or after the mark. From then on the source keeps its
+	// log from the mark until it is acknowledged, also across restarts.
 	Start(ctx context.Context) (Mark, error)
 
 	// Changes opens the log just after a mark. It returns ErrDiverged when the
@@ -58,7 +60,8 @@ type Source interface {
 	Snapshot(ctx context.Context) (Snapshot, error)
 
 	// Ack tells the source that everything through the mark is archived for
-	// good, so that it may release its log. Acknowledgements never go back.
+	// good, so that it may release its log. An acknowledgement that goes back
+	// has no effect; one beyond the log's durable end is ErrDiverged.
 	Ack(ctx context.Context, through Mark) error
 }
 
@@ -93,7 +96,8 @@ type Snapshot interface {
 	Schemas() []*change.Schema
 
 	// Rows yields every row of one collection in key order as an Insert record
-	// with the LSN 0 and a full image; rows of bags with their Count. A record is valid
+	// with the LSN 0 and a full image, which may be older than the newest columns
+	// (Schema.Normalize adds them); rows of bags with their Count. A record is valid
 	// until the next one. It may be called for several collections at once.
 	Rows(ctx context.Context, c change.CollectionID) iter.Seq2[*change.Record, error]
 
@@ -119,7 +123,9 @@ type Target interface {
 	// anything: ErrNotEmpty, no space, not writable.
 	Preflight(ctx context.Context, want State) error
 
-	// Begin creates what Load fills. After an error, Abort.
+	// Begin creates what Load fills. It removes what an earlier restore to the
+	// same place left when it died, and fails while another one is running or
+	// when the place is taken: ErrNotEmpty. After an error, Abort.
 	Begin(ctx context.Context, want State) error
 
 	// Load stores rows in order of (collection, key), as Insert records with
@@ -128,7 +134,8 @@ type Target interface {
 	// consumed to its end; an error from it aborts the load and is returned.
 	Load(ctx context.Context, rows iter.Seq2[*change.Record, error]) error
 
-	// Finish makes the database durable and gives it its final name.
+	// Finish makes the database durable and gives it its final name. No Load
+	// is running. After an error, Abort.
 	Finish(ctx context.Context) error
 
 	// Abort removes everything that Begin and Load made. It is harmless after Finish.
