@@ -60,7 +60,8 @@ type Options struct {
 	LogFileBytes int64
 
 	// MaxTxBytes is the largest encoded transaction; 0 means 256 MiB, which
-	// is also the most.
+	// is also the most. Until it is applied a transaction takes about four
+	// times its size of memory.
 	MaxTxBytes int64
 
 	// CacheBytes is the size of the block cache; 0 means 64 MiB.
