@@ -46,6 +46,7 @@ type Sorter struct {
 	last  change.LSN
 	held  held
 	bytes int64 // that held costs
+	block int64 // bytes of the largest block added
 	temp  *temp // nil before the first spill
 	runs  []*Run
 	parts []Source
@@ -73,11 +74,17 @@ func (s *Sorter) Add(ctx context.Context, recs []change.Record, memory int64, re
 	}
 	s.last = recs[len(recs)-1].LSN
 	s.bytes += memory + int64(len(recs))*(recordBytes+refBytes)
-	if s.bytes < s.opt.Memory/16*15 {
+	s.block = max(s.block, memory)
+	// Spilling needs memory too: each writer holds a block in several forms.
+	if s.bytes+min(int64(s.opt.Workers)*writerBlocks*s.block, s.opt.Memory/2) < s.opt.Memory {
 		return nil
 	}
 	return s.spill(ctx)
 }
+
+// writerBlocks is what writing a run costs, in times of its largest block: as
+// columns, gathered, compressed, and put together.
+const writerBlocks = 4
 
 // spill writes what is held as one more run.
 func (s *Sorter) spill(ctx context.Context) error {
@@ -192,7 +199,7 @@ func (s *Sorter) fit(ctx context.Context, older []*Run, parts int) (n, ahead int
 func (s *Sorter) pass(ctx context.Context) error {
 	var next []*Run
 	for rest := s.runs; len(rest) > 0; {
-		n, sum := 1, 2*rest[0].largest // one block is being written
+		n, sum := 1, (1+writerBlocks)*rest[0].largest
 		for n < len(rest) && (n < 2 || sum+rest[n].largest <= s.opt.Memory) {
 			sum += rest[n].largest
 			n++
