@@ -106,7 +106,7 @@ type runSource struct {
 	// Reading ahead.
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
-	ready   chan loaded // closed at the end
+	ready   chan chan loaded // in order of blocks; closed at the end
 	free    chan *pack.Block
 	stopped error // why reading ended before the last block; set before ready is closed
 }
@@ -164,16 +164,22 @@ func (s *runSource) load(ctx context.Context) loaded {
 		s.free <- s.block // never blocks: there is room for every block
 		s.block = nil
 	}
+	var l loaded
 	select {
-	case l, ok := <-s.ready:
+	case c, ok := <-s.ready:
 		if !ok {
 			return loaded{err: s.stopped} // nil after the last block
 		}
-		s.block = l.block
-		return l
+		select {
+		case l = <-c:
+		case <-ctx.Done():
+			return loaded{err: ctx.Err()}
+		}
 	case <-ctx.Done():
 		return loaded{err: ctx.Err()}
 	}
+	s.block = l.block
+	return l
 }
 
 func (s *runSource) read(ctx context.Context, n int, b *pack.Block) loaded {
@@ -184,10 +190,11 @@ func (s *runSource) read(ctx context.Context, n int, b *pack.Block) loaded {
 	return loaded{block: b, n: n}
 }
 
-// start begins to read ahead, until the last block, an error or Close.
+// start begins to read ahead, as many blocks at once as there may be, until
+// the last one or Close.
 func (s *runSource) start(ctx context.Context) {
 	ctx, s.cancel = context.WithCancel(ctx)
-	s.ready = make(chan loaded, s.ahead)
+	s.ready = make(chan chan loaded, s.ahead)
 	s.free = make(chan *pack.Block, s.ahead+1)
 	for range s.ahead + 1 {
 		s.free <- new(pack.Block)
@@ -199,19 +206,17 @@ func (s *runSource) start(ctx context.Context) {
 			if !ok {
 				return
 			}
+			var b *pack.Block
 			select {
-			case b := <-s.free:
-				l := s.read(ctx, n, b)
-				select {
-				case s.ready <- l:
-				case <-ctx.Done():
-					s.stopped = ctx.Err()
-					return
-				}
-				if l.err != nil {
-					s.stopped = l.err
-					return
-				}
+			case b = <-s.free:
+			case <-ctx.Done():
+				s.stopped = ctx.Err()
+				return
+			}
+			c := make(chan loaded, 1)
+			s.wg.Go(func() { c <- s.read(ctx, n, b) })
+			select {
+			case s.ready <- c:
 			case <-ctx.Done():
 				s.stopped = ctx.Err()
 				return

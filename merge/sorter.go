@@ -19,7 +19,7 @@ type Options struct {
 	Memory  int64  // bytes, for everything; default 512 MiB
 	TempDir string // where to spill what does not fit; default os.TempDir()
 	Workers int    // how much to do at once; default GOMAXPROCS
-	Ahead   int    // blocks of each run to read before they are needed; default 2, less when memory is short
+	Ahead   int    // blocks of each run to read before they are needed, at once; default 4, less when memory is short
 }
 
 func (o Options) withDefaults() Options {
@@ -30,7 +30,7 @@ func (o Options) withDefaults() Options {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
 	if o.Ahead <= 0 {
-		o.Ahead = 2
+		o.Ahead = 4
 	}
 	return o
 }
