@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/pack"
 	"github.com/tidemarkdb/tidemark/storage"
 	"github.com/tidemarkdb/tidemark/storage/storagetest"
@@ -216,5 +217,74 @@ func TestUnresolvedSaysSo(t *testing.T) {
 	cancel()
 	if err := c.Coverage(ctx, 5); !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnresolved) {
 		t.Errorf("cancelled before it began: %v", err)
+	}
+}
+
+// TestLatePutOfAPausedCapturer lets a capturer's segment linger in the network
+// while another takes over, and lets it land before or after that.
+func TestLatePutOfAPausedCapturer(t *testing.T) {
+	for _, landsFirst := range []bool{true, false} {
+		t.Run(fmt.Sprintf("lands before the takeover: %t", landsFirst), func(t *testing.T) {
+			f := storagetest.NewFaulty(storage.NewMem())
+			paused, other := newArchive(t, f), openArchive(t, f)
+			c1 := claim(t, paused, claimOptions("paused"))
+			publishSegment(t, c1, 2)
+			late, err := upload(t, paused, paused.State(), 3)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.SetRules(storagetest.Rule{Fault: storagetest.Late, Op: storagetest.OpCreate, Times: -1})
+			if err := c1.Segment(t.Context(), late); !errors.Is(err, ErrUnresolved) {
+				t.Fatalf("a segment that does not arrive: %v", err)
+			}
+			f.SetRules()
+			land := func() {
+				if err := f.Land(t.Context()); err != nil && !errors.Is(err, storage.ErrExists) {
+					t.Fatal(err)
+				}
+			}
+			if landsFirst {
+				land()
+			}
+			opts := claimOptions("other")
+			opts.Takeover = true
+			c2 := claim(t, other, opts)
+			land()
+			publishSegment(t, c2, 1)
+			want := change.LSN(3)
+			if landsFirst {
+				want = 6
+			}
+			if err := c1.Segment(t.Context(), late); !errors.Is(err, ErrFenced) {
+				t.Errorf("the paused capturer's segment again: %v", err)
+			}
+			checkAfterFault(t, f, func(s *State) error {
+				if s.Last != want || s.EpochOwner != "other" {
+					return fmt.Errorf("the log of %s ends at %d, want %d", s.EpochOwner, s.Last, want)
+				}
+				return nil
+			}, "at the end")
+		})
+	}
+}
+
+// TestClaimAfterALostReply claims again at once after a claim whose answer was
+// lost: nobody has to wait for it to become stale.
+func TestClaimAfterALostReply(t *testing.T) {
+	f := storagetest.NewFaulty(storage.NewMem())
+	a := newArchive(t, f)
+	f.SetRules(storagetest.Rule{Fault: storagetest.Late, Op: storagetest.OpCreate, Times: -1})
+	if _, err := a.Claim(t.Context(), claimOptions("h")); !errors.Is(err, ErrUnresolved) {
+		t.Fatalf("a claim that does not arrive: %v", err)
+	}
+	f.SetRules()
+	if err := f.Land(t.Context()); err != nil && !errors.Is(err, storage.ErrExists) {
+		t.Fatal(err)
+	}
+	if _, err := openArchive(t, f).Claim(t.Context(), claimOptions("other")); !errors.Is(err, ErrLocked) {
+		t.Errorf("another's claim over it: %v", err)
+	}
+	if c := claim(t, a, claimOptions("h")); c.Epoch() != 2 {
+		t.Errorf("epoch %d, want 2", c.Epoch())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/tidemarkdb/tidemark/storage"
@@ -158,5 +159,29 @@ func TestKeys(t *testing.T) {
 	}
 	if !bytes.HasPrefix([]byte(p.String()), []byte("fork-1/run/0000000000000000-0000000000000abc-")) {
 		t.Errorf("pack key %s", p)
+	}
+}
+
+func TestInitRace(t *testing.T) {
+	b := storage.NewMem()
+	ids, errs := make([]Identity, 8), make([]error, 8)
+	var wg sync.WaitGroup
+	for i := range ids {
+		wg.Go(func() { ids[i], errs[i] = Init(t.Context(), b, InitOptions{}) })
+	}
+	wg.Wait()
+	winners := 0
+	for i, err := range errs {
+		if err == nil {
+			winners++
+		} else if !errors.Is(err, ErrAlreadyInitialized) {
+			t.Errorf("init %d: %v", i, err)
+		}
+		if ids[i] != ids[0] {
+			t.Errorf("init %d returned repository %s, init 0 %s", i, ids[i].Repo, ids[0].Repo)
+		}
+	}
+	if winners != 1 {
+		t.Errorf("%d of 8 concurrent inits made the archive", winners)
 	}
 }

@@ -13,22 +13,33 @@ import (
 // arguments. When m breaks a rule, the error is a [*ChainError] and s is as it
 // was. s keeps parts of m: neither is to be modified afterwards.
 func (s *State) Next(m *Manifest, hash change.Hash) error {
-	r := &rules{s: s, m: m}
 	if err := m.Validate(); err != nil {
+		r := &rules{s: s, m: m}
 		r.fail("form", err, "%v", err)
 		return r.err
 	}
+	return s.next(m, hash)
+}
+
+// next is Next for a manifest that is valid by itself.
+func (s *State) next(m *Manifest, hash change.Hash) error {
+	if err := s.check(m); err != nil {
+		return err
+	}
+	s.apply(m)
+	s.Seq, s.Head = m.Seq, hash
+	return nil
+}
+
+// check reports whether m, which is valid by itself, may follow s.
+func (s *State) check(m *Manifest) error {
+	r := &rules{s: s, m: m}
 	r.link()
 	r.epoch()
 	if r.err == nil {
 		r.body()
 	}
-	if r.err != nil {
-		return r.err
-	}
-	s.apply(m)
-	s.Seq, s.Head = m.Seq, hash
-	return nil
+	return r.err
 }
 
 // rules finds the first rule that m breaks after s.

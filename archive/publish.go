@@ -76,7 +76,7 @@ func (a *Archive) seal(s *State, body *Manifest) (*stored, error) {
 	if err != nil {
 		return nil, err
 	}
-	return out, s.Clone().Next(out.m, out.hash)
+	return out, s.check(out.m)
 }
 
 // sealAs completes a manifest that is to follow s and encodes it. Whether it

@@ -196,3 +196,22 @@ func TestPublishersAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestPublishingSharesMemory shows that one more manifest does not copy what
+// the state holds already, however long the chain is.
+func TestPublishingSharesMemory(t *testing.T) {
+	c := claim(t, newArchive(t, storage.NewMem()), claimOptions("h"))
+	const segments = 400
+	moved, last := 0, (*Announced[Segment])(nil)
+	for range segments {
+		if err := c.Segment(t.Context(), *mSegment(t, c.State(), 1).Segment); err != nil {
+			t.Fatal(err)
+		}
+		if first := &c.State().Segments[0]; first != last {
+			moved, last = moved+1, first
+		}
+	}
+	if moved > 20 {
+		t.Errorf("the list of %d segments moved %d times", segments, moved)
+	}
+}
