@@ -14,6 +14,9 @@ var (
 	// ErrAlreadyInitialized says that Init found an archive in the bucket.
 	ErrAlreadyInitialized = errors.New("the bucket already holds a tidemark archive")
 
+	// ErrForeign says that Init found other things in the bucket than an archive.
+	ErrForeign = errors.New("the bucket is not empty")
+
 	// ErrWrongRepo says that the archive, or an object in it, belongs to
 	// another repository than the one expected.
 	ErrWrongRepo = errors.New("another repository")

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -100,7 +101,8 @@ type InitOptions struct {
 }
 
 // Init makes an empty bucket an archive, after it has tried that the store
-// keeps one object per key whoever comes first ([ErrUnsuitable]). A second Init
+// keeps one object per key whoever comes first ([ErrUnsuitable]). A bucket with
+// other things in it is [ErrForeign]. A second Init
 // returns the identity that is there with [ErrAlreadyInitialized]. An
 // interrupted Init can be repeated; what its trial leaves behind below
 // "tidemark-probe-" is harmless.
@@ -123,6 +125,14 @@ func Init(ctx context.Context, bucket storage.Bucket, opts InitOptions) (Identit
 		}
 		return Identity{}, fmt.Errorf("%s is missing but %s is there: restore %s from a copy, or use another bucket: %w",
 			IdentityKey, info.Key, IdentityKey, ErrDamaged)
+	}
+	for info, err := range bucket.List(ctx, "", "") {
+		if err != nil {
+			return Identity{}, fmt.Errorf("list the bucket: %w", err)
+		}
+		if !strings.HasPrefix(info.Key, probePrefix) {
+			return Identity{}, fmt.Errorf("the bucket holds %s: %w; use an empty or a new one", info.Key, ErrForeign)
+		}
 	}
 	if err := probe(ctx, bucket, opts.Rand); err != nil {
 		return Identity{}, err
@@ -162,6 +172,9 @@ func randomHex(r io.Reader, n int) (string, error) {
 	return hex.EncodeToString(b), nil
 }
 
+// probePrefix starts the keys of the trial's objects.
+const probePrefix = "tidemark-probe-"
+
 // probeRacers is how many creates of one key the trial of a store starts at once.
 const probeRacers = 8
 
@@ -172,7 +185,7 @@ func probe(ctx context.Context, bucket storage.Bucket, random io.Reader) error {
 	if err != nil {
 		return err
 	}
-	key := "tidemark-probe-" + nonce
+	key := probePrefix + nonce
 	// Writers need no right to delete, so a store may refuse this.
 	defer func() { _ = bucket.Delete(context.WithoutCancel(ctx), key) }()
 	unsuitable := func(format string, args ...any) error {
