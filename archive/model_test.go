@@ -359,6 +359,9 @@ var (
 // 2; with 3 the test takes minutes and gigabytes.
 func modelFaults(t *testing.T) int {
 	s := os.Getenv("TIDEMARK_MODEL_FAULTS")
+	if s == "" && testing.Short() {
+		return 1
+	}
 	if s == "" {
 		return 2
 	}
@@ -382,6 +385,9 @@ func TestProtocolModel(t *testing.T) {
 	}
 	for _, world := range worlds {
 		t.Run(world.name, func(t *testing.T) {
+			if world.faults == 0 {
+				t.Skip("only without -short")
+			}
 			t.Parallel()
 			m := newModel(6, "")
 			if err := m.run(world.faults, world.scripts...); err != nil {

@@ -123,7 +123,9 @@ func (a *Archive) Hold(ctx context.Context, h Hold) error {
 	return err
 }
 
-// Release ends a hold.
+// Release ends a hold. When none of that name is in force it is refused with
+// the rule hold.name, also after an earlier Release that was published although
+// it returned [ErrUnresolved].
 func (a *Archive) Release(ctx context.Context, name, reason string) error {
 	_, err := a.Publish(ctx, func(*State) (*Manifest, error) {
 		return &Manifest{Kind: KindHold, Hold: &Hold{Name: name, Reason: reason, Release: true}}, nil
