@@ -1,11 +1,14 @@
 package capture
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"slices"
+	"time"
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/change"
@@ -29,59 +32,105 @@ type base struct {
 // ends there, so that the chain proves the base's log hash.
 func (b *base) endsAt(lsn change.LSN) bool { return b != nil && b.view.Mark().LSN == lsn }
 
-// stop abandons the base and waits for its goroutine.
-func (b *base) stop() error {
-	b.cancel()
-	<-b.done
-	return b.view.Close()
-}
-
-// attendBase starts the next snapshot, or publishes the one that is written.
-func (r *run) attendBase(work context.Context) error {
-	if r.base == nil && len(r.snapshots) > 0 {
-		q := r.snapshots[0]
-		r.snapshots = r.snapshots[1:]
-		view, err := r.source.Snapshot(work)
-		if err != nil {
-			q.reply <- reply{err: fmt.Errorf("open a snapshot of the source: %w", err)}
-			return nil
-		}
-		r.startBase(work, q, view)
-	}
-	b := r.base
-	if b == nil || r.job != nil {
-		return nil
-	}
+// written reports whether the base's packs are stored, or can't be.
+func (b *base) written() bool {
 	select {
 	case <-b.done:
+		return true
 	default:
-		return nil
+		return false
+	}
+}
+
+// nextBase opens the next snapshot that somebody waits for.
+func (r *run) nextBase(ctx, work context.Context) {
+	r.snapshots = slices.DeleteFunc(r.snapshots, func(q request) bool { return q.dropped() })
+	if r.base != nil {
+		return
+	}
+	now := time.Now()
+	i := slices.IndexFunc(r.snapshots, func(q request) bool { return !q.notBefore.After(now) })
+	if i < 0 {
+		return
+	}
+	q := r.snapshots[i]
+	r.snapshots = slices.Delete(r.snapshots, i, i+1)
+	view, err := r.source.Snapshot(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return // who asked is told that the capture has stopped
+		}
+		r.baseFailed(q, fmt.Errorf("open a snapshot of the source: %w", err))
+		return
+	}
+	r.startBase(work, q, view)
+}
+
+// baseFailed tells who asked for a snapshot that there will be none. The log
+// goes on all the same.
+func (r *run) baseFailed(q request, err error) {
+	r.o.Log.Error("a snapshot failed", "error", err)
+	if q.own {
+		q.notBefore = time.Now().Add(r.o.RetryMax)
+		r.snapshots = append(r.snapshots, q)
+		return
+	}
+	q.reply <- reply{err: err}
+}
+
+// publishBase publishes the base if its packs are stored and the log through
+// its LSN is archived.
+func (r *run) publishBase(work context.Context) {
+	b := r.base
+	if b == nil || r.job != nil || !b.written() {
+		return
 	}
 	if b.err != nil {
-		r.base = nil
-		b.reply <- reply{err: errors.Join(b.err, b.stop())}
-		return nil
+		r.stopBase()
+		r.baseFailed(b.request, b.err)
+		return
 	}
 	if r.published.LSN < b.view.Mark().LSN {
-		return nil
+		return
 	}
-	r.start(work, "snapshot", func(ctx context.Context) error { return r.session.Snapshot(ctx, b.section) },
-		func(context.Context) error {
-			r.base = nil
-			b.reply <- reply{snapshot: &b.section, mark: r.published}
-			r.o.Log.Info("snapshot published", "lsn", b.section.LSN, "packs", len(b.section.Runs))
-			return b.stop()
-		})
-	return nil
+	var refused error // the chain does not take this base; that is no reason to end the log
+	r.start(work, "publish snapshot", func(ctx context.Context) error {
+		err := r.session.Snapshot(ctx, b.section)
+		if errors.Is(err, archive.ErrChain) && !errors.Is(err, archive.ErrFenced) || errors.Is(err, archive.ErrManifest) {
+			refused, err = fmt.Errorf("publish snapshot: %w", err), nil
+		}
+		return err
+	}, func(context.Context) error {
+		r.stopBase()
+		if refused != nil {
+			r.baseFailed(b.request, refused)
+			return nil
+		}
+		b.reply <- reply{snapshot: &b.section, mark: r.published}
+		r.o.Log.Info("snapshot published", "lsn", b.section.LSN, "packs", len(b.section.Runs))
+		return nil
+	})
+}
+
+// stopBase abandons the base, if it is not written, and closes the view.
+func (r *run) stopBase() {
+	b := r.base
+	r.base = nil
+	b.cancel()
+	<-b.done
+	if err := b.view.Close(); err != nil {
+		r.o.Log.Warn("could not close a snapshot of the source", "error", err)
+	}
 }
 
 func (r *run) startBase(work context.Context, q request, view driver.Snapshot) {
 	ctx, cancel := context.WithCancel(work)
 	b := &base{request: q, view: view, cancel: cancel, done: make(chan struct{})}
 	r.base = b
+	w := baseWriter{archive: r.archive, view: view, runBytes: r.o.RunBytes}
 	go func() {
-		b.err = r.retry(ctx, "snapshot packs", func(ctx context.Context) (err error) {
-			b.section, err = writeBase(ctx, r.archive, view, r.o.RunBytes)
+		b.err = r.retry(ctx, "store a snapshot", func(ctx context.Context) (err error) {
+			b.section, err = w.write(ctx)
 			return err
 		})
 		close(b.done)
@@ -89,45 +138,110 @@ func (r *run) startBase(work context.Context, q request, view driver.Snapshot) {
 	}()
 }
 
-// writeBase uploads the rows of a view as runs and returns what their manifest
-// says.
-func writeBase(ctx context.Context, a *archive.Archive, view driver.Snapshot, runBytes int64) (archive.Snapshot, error) {
-	s := archive.Snapshot{LSN: view.Mark().LSN, LogHash: view.Mark().LogHash, Origin: archive.OriginSource,
-		Taken: view.Taken(), Schemas: view.Schemas()}
+// baseWriter uploads the rows of a view as runs.
+type baseWriter struct {
+	archive  *archive.Archive
+	view     driver.Snapshot
+	runBytes int64
+
+	runs []pack.Ref // stored so far
+	rows int64      // in them
+}
+
+// errRestart says that the store failed after rows of a run were read.
+var errRestart = errors.New("the rows have to be read again")
+
+// write uploads the runs that are not stored yet, and returns what the manifest
+// says. After a failure of the store it may be called again: it reads the view
+// from its start, but stores only what is missing.
+func (w *baseWriter) write(ctx context.Context) (archive.Snapshot, error) {
+	mark := w.view.Mark()
+	s := archive.Snapshot{LSN: mark.LSN, LogHash: mark.LogHash, Origin: archive.OriginSource,
+		Taken: w.view.Taken(), Schemas: w.view.Schemas()}
 	digests := make(map[change.CollectionID]*change.Digest)
-	next, stop := iter.Pull2(rows(ctx, view, digests))
+	next, stop := iter.Pull2(rows(ctx, w.view, digests))
 	defer stop()
-	rec, err, more := next()
-	for more {
-		used := false
-		ref, werr := a.PutPack(ctx, archive.RunPack, 0, s.LSN, func(w io.Writer) (pack.Ref, error) {
-			if used {
-				return pack.Ref{}, errors.New("the rows of a snapshot can't be read a second time")
-			}
-			used = true
-			run := pack.NewRunWriter(w, pack.WriterOptions{})
-			for more && run.Size() < runBytes {
-				if err != nil {
-					return pack.Ref{}, err
-				}
-				if e := run.Append(rec); e != nil {
-					return pack.Ref{}, e
-				}
-				rec, err, more = next()
-			}
-			ref, _, e := run.Close()
-			return ref, e
-		})
-		if werr != nil {
-			return s, werr
-		}
-		s.Runs = append(s.Runs, ref)
+	c := &cursor{next: next}
+	for c.advance(); c.more && c.err == nil && c.row < w.rows; {
+		c.advance()
 	}
+	for c.more {
+		if err := w.writeRun(ctx, c, s.LSN); err != nil {
+			return s, err
+		}
+	}
+	s.Runs = w.runs
 	for _, schema := range s.Schemas {
 		d := digests[schema.Collection]
 		s.Digests = append(s.Digests, archive.CollectionDigest{Collection: schema.Collection, Rows: d.Rows, Digest: d.Sum()})
 	}
 	return s, nil
+}
+
+// writeRun uploads one run, of at least one row, from the cursor on.
+func (w *baseWriter) writeRun(ctx context.Context, c *cursor, lsn change.LSN) error {
+	begun := false
+	ref, err := w.archive.PutPack(ctx, archive.RunPack, 0, lsn, func(out io.Writer) (pack.Ref, error) {
+		if begun {
+			return pack.Ref{}, errRestart
+		}
+		begun = true
+		return c.fill(out, w.runBytes)
+	})
+	if err == nil {
+		w.runs, w.rows = append(w.runs, ref), c.row
+	}
+	return err
+}
+
+// cursor stands on a row of a view.
+type cursor struct {
+	next func() (*change.Record, error, bool)
+	row  int64 // how many stand before it
+	rec  *change.Record
+	err  error // instead of rec
+	more bool  // there is a rec or an err
+}
+
+// fill writes a run of at least one row, from the cursor on.
+func (c *cursor) fill(out io.Writer, runBytes int64) (pack.Ref, error) {
+	store := &watched{w: out}
+	run := pack.NewRunWriter(store, pack.WriterOptions{})
+	err := c.err
+	for first := true; err == nil && c.more && (first || run.Size() < runBytes); first = false {
+		if err = run.Append(c.rec); err == nil {
+			c.advance()
+			err = c.err
+		} else if store.err == nil {
+			err = &sourceError{fmt.Errorf("row %d of a snapshot of the source: %w", c.row+1, err)}
+		}
+	}
+	ref, _, e := run.Close()
+	return ref, cmp.Or(err, e)
+}
+
+// watched remembers the first error of a writer.
+type watched struct {
+	w   io.Writer
+	err error
+}
+
+func (s *watched) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	if s.err == nil {
+		s.err = err
+	}
+	return n, err
+}
+
+func (c *cursor) advance() {
+	if c.rec != nil {
+		c.row++
+	}
+	c.rec, c.err, c.more = c.next()
+	if c.err != nil {
+		c.rec = nil
+	}
 }
 
 // rows yields the rows of all collections in order of (collection, key), and
@@ -140,6 +254,9 @@ func rows(ctx context.Context, view driver.Snapshot, digests map[change.Collecti
 			for rec, err := range view.Rows(ctx, schema.Collection) {
 				if err == nil {
 					err = d.Add(schema, rec.Key, rec.Image, max(1, rec.Count))
+				}
+				if err != nil && ctx.Err() == nil {
+					err = &sourceError{fmt.Errorf("read collection %d (%q) of a snapshot of the source: %w", schema.Collection, schema.Name, err)}
 				}
 				if !yield(rec, err) || err != nil {
 					return

@@ -84,26 +84,38 @@ func New(a *archive.Archive, src driver.Source, o Options) *Capturer {
 }
 
 // Run captures until ctx ends; then it publishes what it has read, closes the
-// epoch and returns nil. It may be called once. Store failures are retried for
-// as long as ctx lasts. It returns an error that wraps
+// epoch and returns nil. It may be called once. Store failures, at the start
+// too, are retried for as long as ctx and then CloseTimeout last. After an
+// error of the source, what was read before it is published and the epoch is
+// closed all the same. When ctx ends before the epoch is claimed, its error is
+// returned. Otherwise the error wraps
 //   - archive.ErrFenced when another capturer claimed the timeline,
 //   - archive.ErrLocked when another holds it and takes no pause,
 //   - driver.ErrDiverged when the archive's history is not the source's,
-//   - driver.ErrLogLost when the source dropped its log before it was archived.
+//   - driver.ErrLogLost when the source dropped its log before it was archived,
+//   - what the source or, in the end, the store failed with.
 func (c *Capturer) Run(ctx context.Context) error {
 	defer close(c.stopped)
 	id, err := c.source.Identity(ctx)
 	if err != nil {
 		return fmt.Errorf("identify the source: %w", err)
 	}
-	ch, session, err := c.claim(ctx, id)
+	var ch driver.Changes
+	var session *archive.Session
+	err = c.retry(ctx, "start to capture", func(ctx context.Context) (err error) {
+		ch, session, err = c.claim(ctx, id)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	defer ch.Close()
 	r := newRun(c, ch, session)
-	c.o.Log.Info("capturing", "epoch", session.State().Epoch, "lsn", r.read.LSN)
-	return r.loop(ctx)
+	c.o.Log.Info("capturing", "epoch", session.Epoch(), "lsn", r.read.LSN)
+	err = r.loop(ctx)
+	if e := ch.Close(); e != nil {
+		err = errors.Join(err, fmt.Errorf("close the source's log: %w", e))
+	}
+	return err
 }
 
 // claim starts an epoch and opens the source's log at the archive's end. The
@@ -124,10 +136,10 @@ func (c *Capturer) claim(ctx context.Context, id driver.Identity) (ch driver.Cha
 			}
 			mark, err := c.resumeMark(ctx, s, id)
 			if err != nil {
-				return mark, err
+				return mark, &sourceError{err}
 			}
 			if ch, err = c.source.Changes(ctx, mark); err != nil {
-				return mark, fmt.Errorf("open the source's log after LSN %d: %w", mark.LSN, err)
+				return mark, &sourceError{fmt.Errorf("open the source's log after LSN %d: %w", mark.LSN, err)}
 			}
 			return mark, nil
 		},

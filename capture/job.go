@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tidemarkdb/tidemark/archive"
@@ -61,34 +62,49 @@ func (r *run) await(ctx context.Context) error {
 	}
 }
 
+// sourceError is an error of the source, not of the archive: publishing again
+// does not help, and what was read before it is sound.
+type sourceError struct{ err error }
+
+func (e *sourceError) Error() string { return e.err.Error() }
+func (e *sourceError) Unwrap() error { return e.err }
+
+func isSourceError(err error) bool {
+	var e *sourceError
+	return errors.As(err, &e)
+}
+
 // final lists what no further attempt can change.
-var final = []error{archive.ErrFenced, archive.ErrChain, archive.ErrDamaged, archive.ErrNotArchive,
-	archive.ErrVersion, archive.ErrWrongRepo}
+var final = []error{archive.ErrFenced, archive.ErrLocked, archive.ErrChain, archive.ErrDamaged, archive.ErrManifest,
+	archive.ErrNotArchive, archive.ErrVersion, archive.ErrWrongRepo}
+
+func isFinal(err error) bool {
+	return isSourceError(err) || slices.ContainsFunc(final, func(f error) bool { return errors.Is(err, f) })
+}
 
 // retry runs do until it succeeds, ctx ends, the error is final or GiveUpAfter
 // has passed.
-func (r *run) retry(ctx context.Context, what string, do func(context.Context) error) error {
+func (c *Capturer) retry(ctx context.Context, what string, do func(context.Context) error) error {
 	began := time.Now()
 	pause := 100 * time.Millisecond
 	for {
 		err := do(ctx)
-		if err == nil {
+		switch {
+		case err == nil:
 			return nil
+		case isFinal(err):
+			return fmt.Errorf("%s: %w", what, err)
+		case c.o.GiveUpAfter > 0 && time.Since(began) >= c.o.GiveUpAfter:
+			return fmt.Errorf("%s: given up after %s: %w", what, time.Since(began).Round(time.Millisecond), err)
 		}
-		for _, f := range final {
-			if errors.Is(err, f) {
-				return fmt.Errorf("publish %s: %w", what, err)
-			}
+		if ctx.Err() == nil {
+			c.o.Log.Warn("the archive does not take it; trying again", "what", what, "in", pause, "error", err)
 		}
-		if g := r.o.GiveUpAfter; g > 0 && time.Since(began) >= g {
-			return fmt.Errorf("publish %s: given up after %s: %w", what, time.Since(began).Round(time.Millisecond), err)
-		}
-		r.o.Log.Warn("the archive does not take it; trying again", "what", what, "in", pause, "error", err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return fmt.Errorf("publish %s: stopped while the archive does not take it: %w", what, err)
+			return fmt.Errorf("%s: %w; before that: %w", what, ctx.Err(), err)
 		}
-		pause = min(2*pause, r.o.RetryMax)
+		pause = min(2*pause, c.o.RetryMax)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/tidemarkdb/tidemark/archive"
@@ -43,33 +45,62 @@ func newRun(c *Capturer, ch driver.Changes, session *archive.Session) *run {
 	mark := driver.Mark{LSN: s.Last, LogHash: s.LogHash, Position: s.Position}
 	r := &run{Capturer: c, changes: ch, session: session, read: mark, published: mark,
 		effective: s.Effective, covered: s.CoveredUntil, lastPublish: time.Now()}
-	if s.Last > 0 && len(s.Snapshots) == 0 && s.Start > 0 {
+	if s.Start > 0 && len(s.Snapshots) == 0 {
 		// The archive starts in the middle of a history: nothing can be
 		// restored before it has a base.
-		r.snapshots = append(r.snapshots, request{snapshot: true, reply: make(chan reply, 1)})
+		r.snapshots = append(r.snapshots, request{ctx: context.Background(), snapshot: true, own: true, reply: make(chan reply, 1)})
 	}
 	return r
 }
 
 // loop reads and publishes until ctx ends or something is wrong for good.
 func (r *run) loop(ctx context.Context) error {
-	// What is under way when ctx ends may still finish.
+	// What is under way when ctx ends may still finish, for a while.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	err := r.turn(ctx, work)
-	if err == nil || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		t := time.AfterFunc(r.o.CloseTimeout, cancel)
-		defer t.Stop()
+	closing := time.AfterFunc(math.MaxInt64, cancel)
+	defer closing.Stop()
+	defer context.AfterFunc(ctx, func() { closing.Reset(r.o.CloseTimeout) })()
+
+	err := r.resume(work)
+	if err == nil {
+		err = r.turn(ctx, work)
+	}
+	switch {
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		err = r.finish(work)
+	case err == nil:
+		err = r.finish(work)
+	case isSourceError(err):
+		closing.Reset(r.o.CloseTimeout)
+		err = errors.Join(err, r.finish(work))
 	}
 	cancel()
+	r.inbox.poke() // ends the last wait
 	if r.job != nil {
 		<-r.job.done
 	}
 	if r.base != nil {
-		err = errors.Join(err, r.base.stop())
+		r.stopBase()
 	}
 	return err
+}
+
+// resume acknowledges what an earlier capturer may have published without
+// coming to say so.
+func (r *run) resume(work context.Context) error {
+	if len(r.session.State().Segments) == 0 {
+		return nil
+	}
+	return r.acknowledge(work)
+}
+
+// acknowledge tells the source how far it is archived.
+func (r *run) acknowledge(work context.Context) error {
+	if err := r.source.Ack(work, r.published); err != nil {
+		return &sourceError{fmt.Errorf("tell the source that LSN %d is archived: %w", r.published.LSN, err)}
+	}
+	return nil
 }
 
 // turn is the loop proper.
@@ -84,7 +115,7 @@ func (r *run) turn(ctx, work context.Context) error {
 		} else if ctx.Err() != nil {
 			return nil
 		} else if wait.Err() == nil {
-			return fmt.Errorf("read the source's log after LSN %d: %w", r.read.LSN, err)
+			return &sourceError{fmt.Errorf("read the source's log after LSN %d: %w", r.read.LSN, err)}
 		}
 		if wait.Err() != nil || (r.open != nil && r.open.builder.Txs() == 1) {
 			if err := r.attend(ctx, work); err != nil {
@@ -97,13 +128,21 @@ func (r *run) turn(ctx, work context.Context) error {
 
 // add takes one transaction into the open segment.
 func (r *run) add(ctx, work context.Context, tx *change.Tx) error {
-	if r.open == nil {
-		r.open = newSegment(r.read.LogHash)
+	switch {
+	case len(tx.Records) == 0:
+		return &sourceError{fmt.Errorf("transaction %d of the source, after LSN %d, has no records", tx.ID, r.read.LSN)}
+	case tx.First() != r.read.LSN+1:
+		return &sourceError{fmt.Errorf("transaction %d of the source starts at LSN %d, want %d", tx.ID, tx.First(), r.read.LSN+1)}
+	}
+	open := r.open
+	if open == nil {
+		open = newSegment(r.read.LogHash)
 	}
 	tx.Effective = archive.Effective(r.effective, r.covered, tx.Commit, r.o.Now())
-	if err := r.open.add(tx); err != nil {
-		return fmt.Errorf("transaction %d of the source at LSN %d: %w", tx.ID, tx.First(), err)
+	if err := open.add(tx); err != nil {
+		return &sourceError{fmt.Errorf("transaction %d of the source at LSN %d: %w", tx.ID, tx.First(), err)}
 	}
+	r.open = open
 	r.effective = tx.Effective
 	r.read = driver.Mark{LSN: tx.Last(), LogHash: r.open.builder.LogHash(), Position: tx.Position}
 	if r.open.pack.Size() >= r.o.FlushBytes || r.base.endsAt(tx.Last()) {
@@ -114,18 +153,24 @@ func (r *run) add(ctx, work context.Context, tx *change.Tx) error {
 
 // patience is how long the loop may wait for the source before something is due.
 func (r *run) patience() time.Duration {
-	for _, s := range r.syncs {
-		if !s.caughtUp {
-			return syncPoll
+	due := time.Until(r.lastPublish.Add(r.o.CoverageEvery))
+	if r.open != nil {
+		due = time.Until(r.open.since.Add(r.o.FlushAge))
+	}
+	if r.job != nil { // its end will poke
+		due = r.o.FlushAge
+	}
+	for i := range r.syncs {
+		if !r.syncs[i].caughtUp {
+			due = min(due, syncPoll)
 		}
 	}
-	switch {
-	case r.job != nil: // its end will poke
-		return r.o.FlushAge
-	case r.open != nil:
-		return time.Until(r.open.since.Add(r.o.FlushAge))
+	if r.base == nil {
+		for i := range r.snapshots {
+			due = min(due, time.Until(r.snapshots[i].notBefore))
+		}
 	}
-	return time.Until(r.lastPublish.Add(r.o.CoverageEvery))
+	return due
 }
 
 // syncPoll is how often the loop looks whether it has caught up with the
@@ -147,19 +192,19 @@ func (r *run) attend(ctx, work context.Context) error {
 	if err := r.cover(ctx); err != nil {
 		return err
 	}
-	if err := r.attendBase(work); err != nil {
-		return err
+	r.answerSyncs()
+	r.nextBase(ctx, work)
+	if r.open != nil && r.base.endsAt(r.read.LSN) {
+		return r.flush(ctx, work) // no transaction may join it
 	}
-	if r.job != nil {
-		return nil
-	}
+	r.publishBase(work)
 	switch {
-	case r.open != nil && (len(r.syncs) > 0 || time.Since(r.open.since) >= r.o.FlushAge):
+	case r.job != nil:
+	case r.open != nil && (r.syncDue() || time.Since(r.open.since) >= r.o.FlushAge):
 		return r.flush(ctx, work)
 	case r.open == nil && time.Since(r.lastPublish) >= r.o.CoverageEvery:
 		r.publishCoverage(work)
 	}
-	r.answerSyncs()
 	return nil
 }
 
@@ -168,9 +213,9 @@ func (r *run) cover(ctx context.Context) error {
 	t, ok, err := r.changes.Coverage(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil
+			return ctx.Err()
 		}
-		return fmt.Errorf("ask the source for its coverage: %w", err)
+		return &sourceError{fmt.Errorf("ask the source for its coverage: %w", err)}
 	}
 	if !ok {
 		return nil
@@ -184,17 +229,24 @@ func (r *run) cover(ctx context.Context) error {
 	return nil
 }
 
-// answerSyncs replies to those whose LSN is archived.
+// answerSyncs replies to those whose LSN is archived, and forgets those that
+// nobody waits for.
 func (r *run) answerSyncs() {
 	rest := r.syncs[:0]
 	for _, s := range r.syncs {
 		if s.caughtUp && s.lsn <= r.published.LSN {
 			s.reply <- reply{mark: r.published}
-		} else {
+		} else if !s.dropped() {
 			rest = append(rest, s)
 		}
 	}
+	clear(r.syncs[len(rest):])
 	r.syncs = rest
+}
+
+// syncDue reports whether somebody waits for what the open segment holds.
+func (r *run) syncDue() bool {
+	return slices.ContainsFunc(r.syncs, func(s pendingSync) bool { return s.caughtUp })
 }
 
 // flush seals the open segment and starts to publish it, once the job before
@@ -210,40 +262,57 @@ func (r *run) flush(ctx, work context.Context) error {
 	}
 	r.open = nil
 	r.covered = s.section.CoveredUntil
-	r.start(work, "segment", func(ctx context.Context) error { return s.publish(ctx, r.archive, r.session) },
+	r.start(work, "publish segment", func(ctx context.Context) error { return s.publish(ctx, r.archive, r.session) },
 		func(ctx context.Context) error {
 			r.published = s.mark
-			if err := r.source.Ack(ctx, s.mark); err != nil {
-				return fmt.Errorf("tell the source that LSN %d is archived: %w", s.mark.LSN, err)
-			}
-			return nil
+			return r.acknowledge(ctx)
 		})
 	return nil
 }
 
+// publishCoverage shows that the capturer is alive, even when the source
+// promises nothing yet.
 func (r *run) publishCoverage(work context.Context) {
+	r.covered = max(r.covered, 1)
 	until := r.covered
-	r.start(work, "coverage", func(ctx context.Context) error { return r.session.Coverage(ctx, until) }, nil)
+	r.start(work, "publish coverage", func(ctx context.Context) error { return r.session.Coverage(ctx, until) }, nil)
 }
 
-// finish publishes what was read and closes the epoch.
+// finish publishes what was read and closes the epoch, until work ends. A base
+// whose rows are all stored is published too; another is given up.
 func (r *run) finish(work context.Context) error {
-	if err := r.await(work); err != nil {
+	var source error // the archive is to be closed in good order all the same
+	settle := func() error {
+		err := r.await(context.Background()) // the job ends with work
+		if isSourceError(err) {
+			source, err = errors.Join(source, err), nil
+		}
 		return err
 	}
-	if r.open != nil {
-		if err := r.flush(work, work); err != nil {
-			return err
+	err := settle()
+	if err == nil && r.base != nil && !r.base.written() {
+		r.stopBase()
+	}
+	if err == nil && r.open != nil {
+		if err = r.flush(work, work); err == nil {
+			err = settle()
 		}
-		if err := r.await(work); err != nil {
-			return err
-		}
+	}
+	if err == nil {
+		r.publishBase(work)
+		err = settle()
 	}
 	r.answerSyncs()
-	r.start(work, "close", r.session.Close, nil)
-	if err := r.await(work); err != nil {
-		return err
+	if err == nil {
+		r.start(work, "close the epoch", r.session.Close, nil)
+		err = settle()
 	}
-	r.o.Log.Info("capture closed", "lsn", r.published.LSN)
-	return nil
+	switch {
+	case err == nil:
+		r.o.Log.Info("capture closed", "lsn", r.published.LSN)
+	case work.Err() != nil:
+		err = fmt.Errorf("not finished %s after being told to stop; archived for certain is LSN %d, the source keeps the rest: %w",
+			r.o.CloseTimeout, r.published.LSN, err)
+	}
+	return errors.Join(source, err)
 }

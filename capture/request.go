@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,11 +10,17 @@ import (
 	"github.com/tidemarkdb/tidemark/driver"
 )
 
-// request asks the loop for something; exactly one reply is sent.
+// request asks the loop for something; at most one reply is sent.
 type request struct {
-	snapshot bool // else a sync
-	reply    chan reply
+	ctx       context.Context // of who asks: when it ends, nobody waits any more
+	snapshot  bool            // else a sync
+	own       bool            // a snapshot that the capturer itself needs: a failed one is tried again
+	notBefore time.Time
+	reply     chan reply
 }
+
+// dropped reports whether nobody waits for the reply.
+func (q *request) dropped() bool { return q.ctx.Err() != nil }
 
 type reply struct {
 	mark     driver.Mark
@@ -29,14 +36,14 @@ func (c *Capturer) Sync(ctx context.Context) (driver.Mark, error) {
 }
 
 // Snapshot reads a base from the source and waits until it is archived. One is
-// taken at a time; others wait.
+// taken at a time; others wait. One that has begun goes on when ctx ends.
 func (c *Capturer) Snapshot(ctx context.Context) (*archive.Snapshot, error) {
 	r, err := c.ask(ctx, request{snapshot: true})
 	return r.snapshot, err
 }
 
 func (c *Capturer) ask(ctx context.Context, q request) (reply, error) {
-	q.reply = make(chan reply, 1)
+	q.ctx, q.reply = ctx, make(chan reply, 1)
 	c.inbox.put(q)
 	select {
 	case r := <-q.reply:
@@ -62,9 +69,11 @@ type inbox struct {
 	cancel   context.CancelFunc // guarded by mu; ends the wait under way
 }
 
-// put leaves a request and ends the wait.
+// put leaves a request and ends the wait. Those that nobody waits for any more
+// make room, so that a loop that waits for the store does not heap them up.
 func (b *inbox) put(q request) {
 	b.mu.Lock()
+	b.requests = slices.DeleteFunc(b.requests, func(q request) bool { return q.dropped() })
 	b.requests = append(b.requests, q)
 	b.mu.Unlock()
 	b.poke()

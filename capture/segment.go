@@ -27,14 +27,15 @@ func newSegment(prev change.Hash) *segment {
 	return s
 }
 
+// add appends a transaction. One that is refused leaves the segment as it was.
 func (s *segment) add(tx *change.Tx) error {
+	if err := s.pack.AppendTx(tx); err != nil {
+		return err
+	}
 	if s.builder.Empty() {
 		s.since = time.Now()
 	}
-	if err := s.builder.Add(tx); err != nil {
-		return err
-	}
-	return s.pack.AppendTx(tx)
+	return s.builder.Add(tx)
 }
 
 // sealed is a segment that is ready to be published, as often as it takes.

@@ -1,0 +1,393 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/driver"
+)
+
+// fakeSource is a database in memory that keeps its whole history. Its clock
+// is the machine's, which tests run under synctest.
+type fakeSource struct {
+	id driver.Identity
+
+	mu        sync.Mutex
+	start     change.LSN // where a new archive starts
+	kept      change.LSN // the log before it is gone
+	txs       []*change.Tx
+	hashes    []change.Hash // hashes[i] is the log hash before txs[i]
+	wake      chan struct{} // closed when there is more
+	acks      []driver.Mark
+	nexts     int                   // calls of Next
+	given     int                   // transactions that Next returned
+	covers    int                   // calls of Coverage
+	open      int                   // views and changes that are not closed
+	position  string                // added to every position
+	blind     bool                  // Coverage is not ok
+	ahead     change.Time           // Coverage and commit times run ahead by this
+	fail      func(op string) error // called by every method; may be nil
+	reversed  bool                  // snapshots yield rows in the wrong order
+	otherHash bool                  // snapshots show another log hash
+	skip      change.LSN            // Next leaves out the transaction at this LSN
+	rowHook   func(n int) error     // called before each row of a snapshot
+	onAck     func(driver.Mark)
+}
+
+func newFakeSource() *fakeSource {
+	return &fakeSource{id: driver.Identity{Kind: "fake", System: "s1"}, hashes: make([]change.Hash, 1), wake: make(chan struct{})}
+}
+
+var _ driver.Source = (*fakeSource)(nil)
+
+func (s *fakeSource) failure(op string) error {
+	s.mu.Lock()
+	f := s.fail
+	s.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	return f(op)
+}
+
+// set changes the source's behaviour.
+func (s *fakeSource) set(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
+func (s *fakeSource) clock() change.Time { return change.TimeOf(time.Now()) + s.ahead }
+
+func (s *fakeSource) last() change.LSN {
+	if len(s.txs) == 0 {
+		return 0
+	}
+	return s.txs[len(s.txs)-1].Last()
+}
+
+// commit appends a transaction and returns its last LSN.
+func (s *fakeSource) commit(records ...change.Record) change.LSN {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tx := &change.Tx{ID: change.TxID(len(s.txs) + 1), Commit: s.clock(), Records: records}
+	for i := range records {
+		records[i].LSN = s.last() + 1 + change.LSN(i)
+	}
+	tx.Position = change.Position(fmt.Sprintf("p%d%s", tx.Last(), s.position))
+	s.txs = append(s.txs, tx)
+	s.hashes = append(s.hashes, change.LogHash(s.hashes[len(s.hashes)-1], change.AppendTx(nil, tx)))
+	close(s.wake)
+	s.wake = make(chan struct{})
+	return tx.Last()
+}
+
+func fakeSchema(id change.CollectionID) *change.Schema {
+	s, err := change.Define(id, fmt.Sprintf("c%d", id), []string{"id"}, change.Column{Name: "id", Type: change.Int64},
+		change.Column{Name: "v", Type: change.Text})
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// create commits the schema of a collection.
+func (s *fakeSource) create(id change.CollectionID) change.LSN {
+	r, err := change.SchemaRecord(fakeSchema(id))
+	if err != nil {
+		panic(err)
+	}
+	return s.commit(r)
+}
+
+func insert(id change.CollectionID, key int64, v string) change.Record {
+	k, m, err := fakeSchema(id).EncodeRow(change.Row{change.IntValue(key), change.TextValue(v)})
+	if err != nil {
+		panic(err)
+	}
+	return change.Record{Op: change.Insert, Collection: id, Key: k, Image: m}
+}
+
+// fill commits n transactions of one row each, with keys from the next LSN on.
+func (s *fakeSource) fill(n int, size int) change.LSN {
+	var last change.LSN
+	for range n {
+		key := int64(s.end()) + 1
+		last = s.commit(insert(1, key, noise(key, size)))
+	}
+	return last
+}
+
+func (s *fakeSource) end() change.LSN {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last()
+}
+
+// noise is text that does not compress much.
+func noise(seed int64, size int) string {
+	var b strings.Builder
+	for x := uint64(seed)*2654435761 + 1; b.Len() < size; {
+		x ^= x << 13
+		x ^= x >> 7
+		x ^= x << 17
+		fmt.Fprintf(&b, "%016x", x)
+	}
+	return b.String()[:size]
+}
+
+func (s *fakeSource) mark(lsn change.LSN) (driver.Mark, bool) {
+	if lsn == 0 {
+		return driver.Mark{}, true
+	}
+	i, ok := slices.BinarySearchFunc(s.txs, lsn, func(t *change.Tx, lsn change.LSN) int { return int(int64(t.Last()) - int64(lsn)) })
+	if !ok {
+		return driver.Mark{}, false
+	}
+	return driver.Mark{LSN: lsn, LogHash: s.hashes[i+1], Position: s.txs[i].Position}, true
+}
+
+func (s *fakeSource) Identity(context.Context) (driver.Identity, error) {
+	return s.id, s.failure("identity")
+}
+
+func (s *fakeSource) Start(context.Context) (driver.Mark, error) {
+	if err := s.failure("start"); err != nil {
+		return driver.Mark{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m, _ := s.mark(s.start)
+	return m, nil
+}
+
+func (s *fakeSource) Changes(_ context.Context, after driver.Mark) (driver.Changes, error) {
+	if err := s.failure("changes"); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m, ok := s.mark(after.LSN); !ok || m != after {
+		return nil, fmt.Errorf("LSN %d: %w", after.LSN, driver.ErrDiverged)
+	}
+	if after.LSN < s.kept {
+		return nil, fmt.Errorf("LSN %d: %w", after.LSN, driver.ErrLogLost)
+	}
+	s.open++
+	i := 0
+	for i < len(s.txs) && s.txs[i].Last() <= after.LSN {
+		i++
+	}
+	return &fakeChanges{s: s, next: i}, nil
+}
+
+func (s *fakeSource) Ack(_ context.Context, m driver.Mark) error {
+	if err := s.failure("ack"); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.acks = append(s.acks, m)
+	f := s.onAck
+	s.mu.Unlock()
+	if f != nil {
+		f(m)
+	}
+	return nil
+}
+
+// acked returns the last acknowledged LSN.
+func (s *fakeSource) acked() change.LSN {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.acks) == 0 {
+		return 0
+	}
+	return s.acks[len(s.acks)-1].LSN
+}
+
+type fakeChanges struct {
+	s    *fakeSource
+	next int
+}
+
+func (c *fakeChanges) Next(ctx context.Context) (*change.Tx, error) {
+	for {
+		if err := c.s.failure("next"); err != nil {
+			return nil, err
+		}
+		c.s.mu.Lock()
+		c.s.nexts++
+		if c.next < len(c.s.txs) && c.s.skip > 0 && c.s.txs[c.next].First() == c.s.skip {
+			c.next++
+		}
+		wake := c.s.wake
+		if c.next < len(c.s.txs) {
+			tx := *c.s.txs[c.next]
+			tx.Records = slices.Clone(tx.Records)
+			c.next++
+			c.s.given++
+			c.s.mu.Unlock()
+			return &tx, nil
+		}
+		c.s.mu.Unlock()
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (c *fakeChanges) Coverage(context.Context) (change.Time, bool, error) {
+	if err := c.s.failure("coverage"); err != nil {
+		return 0, false, err
+	}
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	c.s.covers++
+	return c.s.clock() - 1, c.next == len(c.s.txs) && !c.s.blind, nil
+}
+
+func (c *fakeChanges) Close() error {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	c.s.open--
+	return nil
+}
+
+// state returns the rows just after an LSN.
+func (s *fakeSource) state(lsn change.LSN) (schemas []*change.Schema, rows map[change.CollectionID]map[string]change.Record) {
+	rows = make(map[change.CollectionID]map[string]change.Record)
+	for _, tx := range s.txs {
+		if tx.Last() > lsn {
+			break
+		}
+		for _, r := range tx.Records {
+			switch r.Op {
+			case change.SetSchema:
+				sc, err := r.Schema()
+				if err != nil {
+					panic(err)
+				}
+				schemas = append(schemas, sc)
+				rows[r.Collection] = make(map[string]change.Record)
+			case change.Delete:
+				delete(rows[r.Collection], string(r.Key))
+			default:
+				r.Op, r.LSN = change.Insert, 0
+				rows[r.Collection][string(r.Key)] = r
+			}
+		}
+	}
+	return schemas, rows
+}
+
+func (s *fakeSource) Snapshot(ctx context.Context) (driver.Snapshot, error) {
+	if err := s.failure("snapshot"); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open++
+	m, _ := s.mark(s.last())
+	if s.otherHash {
+		m.LogHash[0]++
+	}
+	v := &fakeView{s: s, mark: m, taken: s.clock()}
+	v.schemas, v.rows = s.state(m.LSN)
+	return v, nil
+}
+
+type fakeView struct {
+	s       *fakeSource
+	mark    driver.Mark
+	taken   change.Time
+	schemas []*change.Schema
+	rows    map[change.CollectionID]map[string]change.Record
+	closed  bool
+}
+
+func (v *fakeView) Mark() driver.Mark         { return v.mark }
+func (v *fakeView) Taken() change.Time        { return v.taken }
+func (v *fakeView) Schemas() []*change.Schema { return v.schemas }
+
+func (v *fakeView) Rows(ctx context.Context, c change.CollectionID) iter.Seq2[*change.Record, error] {
+	return func(yield func(*change.Record, error) bool) {
+		keys := slices.Sorted(maps.Keys(v.rows[c]))
+		v.s.mu.Lock()
+		if v.s.reversed {
+			slices.Reverse(keys)
+		}
+		v.s.mu.Unlock()
+		for i, k := range keys {
+			err := ctx.Err()
+			v.s.mu.Lock()
+			hook := v.s.rowHook
+			v.s.mu.Unlock()
+			if hook != nil && err == nil {
+				err = hook(i)
+			}
+			r := v.rows[c][k]
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(&r, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (v *fakeView) Close() error {
+	if v.closed {
+		panic("view closed twice")
+	}
+	v.closed = true
+	v.s.mu.Lock()
+	defer v.s.mu.Unlock()
+	v.s.open--
+	return nil
+}
+
+var errFake = errors.New("the fake source fails")
+
+// failing makes one method of the source fail from its nth call on.
+func (s *fakeSource) failing(op string, n int, err error) {
+	calls := 0
+	var mu sync.Mutex
+	s.set(func() {
+		s.fail = func(o string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if o != op {
+				return nil
+			}
+			if calls++; calls < n {
+				return nil
+			}
+			return err
+		}
+	})
+}
+
+func (s *fakeSource) checkClosed(t testing.TB) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open != 0 {
+		t.Errorf("%d views or logs of the source are still open", s.open)
+	}
+}
