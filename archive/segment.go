@@ -16,14 +16,15 @@ const LargestTxs = 16
 // reads them, and compares.
 type SegmentBuilder struct {
 	seg    Segment
-	counts map[change.CollectionID]*Count
-	prev   change.Hash // log hash before the first transaction
+	counts tally
+	own    tally // of the transaction being added; kept for its memory
+	least  int   // of a full seg.Largest: the one to give way, the latest of those with fewest records
 	buf    []byte
 }
 
 // NewSegmentBuilder starts a segment after a log whose hash is prev.
 func NewSegmentBuilder(prev change.Hash) *SegmentBuilder {
-	return &SegmentBuilder{seg: Segment{LogHash: prev}, counts: make(map[change.CollectionID]*Count), prev: prev}
+	return &SegmentBuilder{seg: Segment{LogHash: prev}}
 }
 
 // Empty reports whether no transaction was added.
@@ -40,20 +41,52 @@ func (b *SegmentBuilder) Last() (change.LSN, change.Time, change.Position) {
 // LogHash returns the log hash after the last transaction added.
 func (b *SegmentBuilder) LogHash() change.Hash { return b.seg.LogHash }
 
-// Add counts in the next transaction, whose effective time is set. It refuses
-// one that does not continue the segment.
+// Add counts in the next transaction, whose effective time is set, and keeps
+// nothing of its memory. It refuses one that does not continue the segment,
+// which then is as it was.
 func (b *SegmentBuilder) Add(tx *change.Tx) error {
-	if len(tx.Records) == 0 {
-		return fmt.Errorf("transaction %d holds no record", tx.ID)
-	}
 	s := &b.seg
+	if err := b.check(tx); err != nil {
+		return err
+	}
+	schemas, tombstones := len(s.Schemas), len(s.Tombstones)
+	b.own.reset()
+	for i := range tx.Records {
+		r := &tx.Records[i]
+		b.own.of(r.Collection).add(r.Op)
+		if err := b.note(r); err != nil {
+			s.Schemas, s.Tombstones = s.Schemas[:schemas], s.Tombstones[:tombstones]
+			return err
+		}
+	}
+	for i := range b.own.list {
+		b.counts.of(b.own.list[i].Collection).merge(b.own.list[i])
+	}
 	if s.Txs == 0 {
 		s.First = tx.First()
 		s.Effective.From = tx.Effective
 		s.Commit = Span{From: tx.Commit, To: tx.Commit}
-	} else if tx.First() != s.Last+1 {
+	}
+	s.Last = tx.Last()
+	s.Effective.To = tx.Effective
+	s.Commit.From, s.Commit.To = min(s.Commit.From, tx.Commit), max(s.Commit.To, tx.Commit)
+	s.Position = tx.Position
+	s.Txs++
+	b.buf = change.AppendTx(b.buf[:0], tx)
+	s.LogHash = change.LogHash(s.LogHash, b.buf)
+	b.rank(tx)
+	return nil
+}
+
+// check reports why a transaction does not continue the segment.
+func (b *SegmentBuilder) check(tx *change.Tx) error {
+	s := &b.seg
+	switch {
+	case len(tx.Records) == 0:
+		return fmt.Errorf("transaction %d holds no record", tx.ID)
+	case s.Txs > 0 && tx.First() != s.Last+1:
 		return fmt.Errorf("transaction %d starts at LSN %d, want %d", tx.ID, tx.First(), s.Last+1)
-	} else if tx.Effective < s.Effective.To {
+	case s.Txs > 0 && tx.Effective < s.Effective.To:
 		return fmt.Errorf("transaction %d at LSN %d has effective time %s, before %s of its predecessor",
 			tx.ID, tx.First(), tx.Effective, s.Effective.To)
 	}
@@ -62,22 +95,10 @@ func (b *SegmentBuilder) Add(tx *change.Tx) error {
 		if want := tx.First() + change.LSN(i); r.LSN != want {
 			return fmt.Errorf("transaction %d: record %d has LSN %d, want %d", tx.ID, i+1, r.LSN, want)
 		}
-		if err := b.note(r); err != nil {
-			return err
+		if !r.Op.Valid() {
+			return fmt.Errorf("transaction %d: record %d is a %s", tx.ID, i+1, r.Op)
 		}
 	}
-	size := SizeOf(tx)
-	for _, c := range size.Counts {
-		countFor(b.counts, c.Collection).merge(c)
-	}
-	s.Last = size.Last
-	s.Effective.To = tx.Effective
-	s.Commit.From, s.Commit.To = min(s.Commit.From, tx.Commit), max(s.Commit.To, tx.Commit)
-	s.Position = tx.Position
-	s.Txs++
-	b.buf = change.AppendTx(b.buf[:0], tx)
-	s.LogHash = change.LogHash(s.LogHash, b.buf)
-	b.rank(size)
 	return nil
 }
 
@@ -99,26 +120,26 @@ func (b *SegmentBuilder) note(r *change.Record) error {
 	return nil
 }
 
-// rank keeps the LargestTxs transactions with most records; of equals, the earlier.
-func (b *SegmentBuilder) rank(size TxSize) {
+// rank keeps the LargestTxs transactions with most records; of equals, the
+// earlier. b.own holds the counts of tx.
+func (b *SegmentBuilder) rank(tx *change.Tx) {
 	s := &b.seg
-	if len(s.Largest) < LargestTxs {
-		s.Largest = append(s.Largest, size)
-		return
+	records := int64(len(tx.Records))
+	if len(s.Largest) == LargestTxs {
+		n := s.Largest[b.least].Records()
+		s.Smaller = max(s.Smaller, min(n, records))
+		if records <= n {
+			return
+		}
+		s.Largest = slices.Delete(s.Largest, b.least, b.least+1)
 	}
-	least := 0
+	s.Largest = append(s.Largest, txSize(tx, &b.own))
+	b.least = 0
 	for i := range s.Largest {
-		if s.Largest[i].Records() <= s.Largest[least].Records() {
-			least = i
+		if s.Largest[i].Records() <= s.Largest[b.least].Records() {
+			b.least = i
 		}
 	}
-	if n := s.Largest[least].Records(); size.Records() <= n {
-		s.Smaller = max(s.Smaller, size.Records())
-		return
-	} else {
-		s.Smaller = max(s.Smaller, n)
-	}
-	s.Largest = append(slices.Delete(s.Largest, least, least+1), size)
 }
 
 // Segment returns the section for the manifest; packs and covered_until are
@@ -127,35 +148,77 @@ func (b *SegmentBuilder) rank(size TxSize) {
 func (b *SegmentBuilder) Segment() Segment {
 	s := b.seg
 	s.CoveredUntil = s.Effective.To
-	s.Counts = sortedCounts(b.counts)
-	s.Largest = slices.Clone(s.Largest)
+	s.Counts = b.counts.sorted()
+	s.Largest, s.Tombstones, s.Schemas = slices.Clone(s.Largest), slices.Clone(s.Tombstones), slices.Clone(s.Schemas)
 	return s
 }
 
 // SizeOf describes a transaction as a segment manifest does.
 func SizeOf(tx *change.Tx) TxSize {
-	own := make(map[change.CollectionID]*Count, 1)
+	var own tally
 	for i := range tx.Records {
-		countFor(own, tx.Records[i].Collection).add(tx.Records[i].Op)
+		own.of(tx.Records[i].Collection).add(tx.Records[i].Op)
 	}
+	return txSize(tx, &own)
+}
+
+func txSize(tx *change.Tx, own *tally) TxSize {
 	return TxSize{First: tx.First(), Last: tx.Last(), ID: tx.ID, Commit: tx.Commit, Effective: tx.Effective,
-		Counts: sortedCounts(own)}
+		Counts: own.sorted()}
 }
 
-func countFor(m map[change.CollectionID]*Count, id change.CollectionID) *Count {
-	c := m[id]
-	if c == nil {
-		c = &Count{Collection: id}
-		m[id] = c
-	}
-	return c
+// tally counts records by collection. The zero tally is empty.
+type tally struct {
+	list  []Count
+	index map[change.CollectionID]int // into list, once it is long
+	last  int                         // the one used last
 }
 
-func sortedCounts(m map[change.CollectionID]*Count) []Count {
-	out := make([]Count, 0, len(m))
-	for _, c := range m {
-		out = append(out, *c)
+// fewCounts is the length up to which a list is searched from end to end.
+const fewCounts = 8
+
+func (t *tally) reset() {
+	t.list, t.last = t.list[:0], 0
+	clear(t.index)
+}
+
+// of returns the count of a collection, valid until the next call.
+func (t *tally) of(id change.CollectionID) *Count {
+	if t.last >= len(t.list) || t.list[t.last].Collection != id {
+		t.last = t.find(id)
 	}
+	return &t.list[t.last]
+}
+
+func (t *tally) find(id change.CollectionID) int {
+	if len(t.list) <= fewCounts {
+		for i := range t.list {
+			if t.list[i].Collection == id {
+				return i
+			}
+		}
+	} else if i, ok := t.index[id]; ok {
+		return i
+	}
+	t.list = append(t.list, Count{Collection: id})
+	switch n := len(t.list); {
+	case n == fewCounts+1:
+		if t.index == nil {
+			t.index = make(map[change.CollectionID]int)
+		}
+		for i := range t.list {
+			t.index[t.list[i].Collection] = i
+		}
+	case n > fewCounts+1:
+		t.index[id] = n - 1
+	}
+	return len(t.list) - 1
+}
+
+// sorted returns the counts in order of collection, in memory of their own.
+func (t *tally) sorted() []Count {
+	out := make([]Count, len(t.list))
+	copy(out, t.list)
 	slices.SortFunc(out, func(a, b Count) int { return cmp.Compare(a.Collection, b.Collection) })
 	return out
 }

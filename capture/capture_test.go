@@ -300,6 +300,7 @@ func TestSecondCapturer(t *testing.T) {
 		w.src.fill(3, 10)
 		wantError(t, first.wait(), archive.ErrFenced)
 		third.sync()
+		synctest.Wait()
 		if n := len(w.src.acks); n != 1 {
 			t.Errorf("%d acknowledgements for one segment", n)
 		}
@@ -336,6 +337,7 @@ func TestStartInTheMiddle(t *testing.T) {
 		w.src.failing("snapshot", 1, errFake)
 		c := w.capture(Options{})
 		seconds(20)
+		synctest.Wait()
 		if s := w.load(); len(s.Snapshots) != 0 || len(w.src.acks) != 0 {
 			t.Fatalf("%d bases, acknowledged %v", len(s.Snapshots), w.src.acks)
 		}
@@ -370,6 +372,7 @@ func TestAcknowledgeOnResume(t *testing.T) {
 		w.src.set(func() { w.src.fail = nil })
 		c = w.capture(Options{})
 		seconds(0.01)
+		synctest.Wait()
 		if !slices.ContainsFunc(w.src.acks, func(m driver.Mark) bool { return m.LSN == w.src.end() }) {
 			t.Errorf("acknowledged is %v", w.src.acks)
 		}

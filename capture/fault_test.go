@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tidemarkdb/tidemark/archive"
@@ -187,13 +188,13 @@ func TestStoreAway(t *testing.T) {
 		w := newWorld(t)
 		c := w.capture(Options{FlushBytes: 50_000})
 		c.sync()
+		synctest.Wait()
 		given := w.src.given
 		w.away()
 		w.src.fill(500, 1000)
 		seconds(30)
-		w.src.mu.Lock()
+		synctest.Wait()
 		held := w.src.given - given
-		w.src.mu.Unlock()
 		if held > 250 { // two segments
 			t.Errorf("%d transactions of 1000 bytes are in memory, a segment has 50000 bytes", held)
 		}
@@ -203,6 +204,7 @@ func TestStoreAway(t *testing.T) {
 		_, err := c.Sync(short)
 		wantError(t, err, context.DeadlineExceeded)
 		seconds(540)
+		synctest.Wait()
 		if n := w.src.nexts + w.src.covers - calls; n > 10 {
 			t.Errorf("%d more calls of the source in 10 minutes", n)
 		}

@@ -252,16 +252,6 @@ func segmentEnds(s *archive.State) (out []change.LSN) {
 	return out
 }
 
-// creates counts the attempts to create objects under the faults.
-func (w *world) creates() (n int) {
-	for _, e := range w.faulty.Trace() {
-		if e.Op == storagetest.OpCreate {
-			n++
-		}
-	}
-	return n
-}
-
 // away makes the store refuse every operation.
 func (w *world) away() {
 	w.faulty.SetRules(storagetest.Rule{Fault: storagetest.Before, Times: -1, Err: storage.ErrUnavailable})
