@@ -154,15 +154,22 @@ func TestCancelAtEveryOperation(t *testing.T) {
 		t.Run(fmt.Sprint(op), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				w := newWorld(t)
-				var c *running
+				now := make(chan struct{})
 				count := 0
 				w.faulty.SetRules(storagetest.Rule{Fault: storagetest.Slow, Times: -1, Key: func(string) bool {
 					if count++; count == op+1 {
-						go c.cancel()
+						close(now)
 					}
 					return true
 				}, Delay: time.Millisecond})
-				c = w.capture(Options{})
+				c := w.capture(Options{})
+				go func() {
+					select {
+					case <-now:
+						c.cancel()
+					case <-c.ended:
+					}
+				}()
 				w.work(c)
 				s := w.check()
 				w.src.checkClosed(t)
