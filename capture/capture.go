@@ -64,6 +64,12 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// ErrUnfinished is returned by Run when the store did not take everything that
+// was read, and the closing of the epoch, within CloseTimeout. Nothing is lost:
+// the next capture goes on where the archive ends, but may have to wait until
+// the epoch is stale, or to take over.
+var ErrUnfinished = errors.New("not finished")
+
 // ErrStopped is returned by Sync and Snapshot when the capture ended first.
 var ErrStopped = errors.New("capture has stopped")
 
@@ -93,6 +99,7 @@ func New(a *archive.Archive, src driver.Source, o Options) *Capturer {
 //   - archive.ErrLocked when another holds it and takes no pause,
 //   - driver.ErrDiverged when the archive's history is not the source's,
 //   - driver.ErrLogLost when the source dropped its log before it was archived,
+//   - ErrUnfinished when CloseTimeout was not enough,
 //   - what the source or, in the end, the store failed with.
 func (c *Capturer) Run(ctx context.Context) error {
 	defer close(c.stopped)

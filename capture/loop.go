@@ -311,8 +311,9 @@ func (r *run) finish(work context.Context) error {
 	case err == nil:
 		r.o.Log.Info("capture closed", "lsn", r.published.LSN)
 	case work.Err() != nil:
-		err = fmt.Errorf("not finished %s after being told to stop; archived for certain is LSN %d, the source keeps the rest: %w",
-			r.o.CloseTimeout, r.published.LSN, err)
+		// Not %w: that work's context ended is no answer to whether ctx did.
+		err = fmt.Errorf("%w %s after being told to stop; archived for certain is LSN %d, the source keeps the rest: %v",
+			ErrUnfinished, r.o.CloseTimeout, r.published.LSN, err)
 	}
 	return errors.Join(source, err)
 }

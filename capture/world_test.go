@@ -270,11 +270,11 @@ func wantError(t testing.TB, err, want error) {
 // seconds sleeps under synctest.
 func seconds(n float64) { time.Sleep(time.Duration(n * float64(time.Second))) }
 
-// bubble runs a test under synctest. Compressors that an earlier bubble has
-// left in pools can't be used in another one: two collections drop them.
+// bubble runs a test under synctest. Compressors that are left in pools can't
+// be used outside the bubble that made them: two collections drop them.
 func bubble(t *testing.T, f func(*testing.T)) {
 	t.Helper()
-	runtime.GC()
-	runtime.GC()
 	synctest.Test(t, f)
+	runtime.GC()
+	runtime.GC()
 }
