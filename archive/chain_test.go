@@ -110,7 +110,7 @@ func mRef(k PackKey, records int64) pack.Ref {
 // mSnapshot is a base of the source at lsn.
 func mSnapshot(s *State, lsn change.LSN, nonce string, schemas ...*change.Schema) Manifest {
 	b := &Snapshot{LSN: lsn, Origin: OriginSource, Taken: 5, Schemas: schemas}
-	b.LogHash, _ = s.logHashAt(lsn)
+	b.LogHash, _ = s.LogHashAt(lsn)
 	for _, sc := range schemas {
 		b.Digests = append(b.Digests, CollectionDigest{Collection: sc.Collection, Rows: 2, Digest: change.Hash{1}})
 	}

@@ -176,7 +176,7 @@ func (r *rules) snapshot(b *Snapshot) {
 	if r.err != nil {
 		return
 	}
-	if want, known := s.logHashAt(b.LSN); known {
+	if want, known := s.LogHashAt(b.LSN); known {
 		r.want(b.LogHash == want, "snapshot.log_hash", "log_hash is %s, the archive's at LSN %d is %s", b.LogHash, b.LSN, want)
 	}
 	if err := s.checkSchemas(b); err != nil {
@@ -250,9 +250,9 @@ func (s *State) within(lsn change.LSN) (first, last change.LSN, inside bool) {
 	return 0, 0, false
 }
 
-// logHashAt returns the log hash at an LSN where the chain states it: the
+// LogHashAt returns the log hash at an LSN where the chain states it: the
 // start, a segment's end, a gap.
-func (s *State) logHashAt(lsn change.LSN) (change.Hash, bool) {
+func (s *State) LogHashAt(lsn change.LSN) (change.Hash, bool) {
 	switch seg := s.segmentAt(lsn); {
 	case lsn == s.Last:
 		return s.LogHash, true
