@@ -356,7 +356,7 @@ var (
 
 // modelFaults is how many faults the model test lets happen in one history (one
 // less where three take part). TIDEMARK_MODEL_FAULTS sets another number than
-// 2; with 3 the test takes minutes and gigabytes.
+// 2 (1 with -short); with 3 the test takes minutes and gigabytes.
 func modelFaults(t *testing.T) int {
 	s := os.Getenv("TIDEMARK_MODEL_FAULTS")
 	if s == "" && testing.Short() {
