@@ -104,6 +104,44 @@ func BenchmarkCommitAgainstRawSync(b *testing.B) {
 	mustClose(b, db)
 }
 
+// BenchmarkManyAgainstOne takes turns between one writer and several, and
+// reports how many times as many commits several get done.
+func BenchmarkManyAgainstOne(b *testing.B) {
+	for _, writers := range []int{8, 64} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			db := mustOpen(b, benchDir(b), Options{})
+			if err := db.Update(createCity); err != nil {
+				b.Fatal(err)
+			}
+			var next atomic.Int64
+			commits := func(n int) {
+				for range n {
+					row := benchRow(next.Add(1))
+					if err := db.Update(func(tx *Tx) error { return tx.Put("city", row) }); err != nil {
+						b.Error(err)
+					}
+				}
+			}
+			var one, many time.Duration
+			for b.Loop() {
+				const turn = 20
+				start := time.Now()
+				commits(turn)
+				one += time.Since(start)
+				start = time.Now()
+				var wg sync.WaitGroup
+				for range writers {
+					wg.Go(func() { commits(turn) })
+				}
+				wg.Wait()
+				many += time.Since(start)
+			}
+			b.ReportMetric(float64(writers)*float64(one)/float64(many), "×one")
+			mustClose(b, db)
+		})
+	}
+}
+
 func benchRow(i int64) change.Row {
 	return change.Row{change.IntValue(i), change.TextValue(benchText), change.TextValue("note")}
 }
