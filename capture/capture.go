@@ -23,13 +23,14 @@ import (
 
 // Options tune a capture. The zero value is ready for use.
 type Options struct {
-	FlushBytes    int64         // publish a segment when its pack has this many bytes; default 8 MiB
-	FlushAge      time.Duration // or when its first transaction has waited this long; default 1 s
-	CoverageEvery time.Duration // publish coverage while idle; default 10 s
-	RunBytes      int64         // cut a snapshot's packs at this size; default 256 MiB
-	CloseTimeout  time.Duration // how long to go on after the context ends, to publish what was read; default 10 s
-	RetryMax      time.Duration // longest pause between attempts while the store fails; default 15 s
-	GiveUpAfter   time.Duration // stop with the store's error when one thing could not be published for this long; default never
+	FlushBytes      int64         // publish a segment when its pack has this many bytes; default 8 MiB
+	FlushAge        time.Duration // or when its first transaction has waited this long; default 1 s
+	CoverageEvery   time.Duration // publish coverage while idle; default 10 s
+	CheckpointEvery int           // bundle the manifests when so many are in no checkpoint yet; default 1,000
+	RunBytes        int64         // cut a snapshot's packs at this size; default 256 MiB
+	CloseTimeout    time.Duration // how long to go on after the context ends, to publish what was read; default 10 s
+	RetryMax        time.Duration // longest pause between attempts while the store fails; default 15 s
+	GiveUpAfter     time.Duration // stop with the store's error when one thing could not be published for this long; default never
 
 	Takeover   bool          // claim over an epoch that is neither closed nor stale
 	StaleAfter time.Duration // an open epoch silent for this long may be claimed; default 60 s
@@ -54,6 +55,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.RunBytes <= 0 {
 		o.RunBytes = 256 << 20
+	}
+	if o.CheckpointEvery <= 0 {
+		o.CheckpointEvery = archive.DefaultCheckpointEvery
 	}
 	if o.Now == nil {
 		o.Now = func() change.Time { return change.TimeOf(time.Now()) }

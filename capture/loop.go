@@ -28,6 +28,7 @@ type run struct {
 	job       *job        // being published; nil when nothing is
 
 	lastPublish time.Time
+	checkpoint  archive.Seq // make one when the chain is this long
 	syncs       []pendingSync
 	snapshots   []request // waiting for their turn
 	base        *base     // the snapshot being taken; nil for none
@@ -45,6 +46,10 @@ func newRun(c *Capturer, ch driver.Changes, session *archive.Session) *run {
 	mark := driver.Mark{LSN: s.Last, LogHash: s.LogHash, Position: s.Position}
 	r := &run{Capturer: c, changes: ch, session: session, read: mark, published: mark,
 		effective: s.Effective, covered: s.CoveredUntil, lastPublish: time.Now()}
+	r.checkpoint = archive.Seq(c.o.CheckpointEvery)
+	if n := len(s.Checkpoints); n > 0 {
+		r.checkpoint += s.Checkpoints[n-1].Body.Last
+	}
 	if s.Start > 0 && len(s.Snapshots) == 0 {
 		// The archive starts in the middle of a history: nothing can be
 		// restored before it has a base.
@@ -200,6 +205,8 @@ func (r *run) attend(ctx, work context.Context) error {
 	r.publishBase(work)
 	switch {
 	case r.job != nil:
+	case r.session.State().Seq >= r.checkpoint:
+		r.publishCheckpoint(work)
 	case r.open != nil && (r.syncDue() || time.Since(r.open.since) >= r.o.FlushAge):
 		return r.flush(ctx, work)
 	case r.open == nil && time.Since(r.lastPublish) >= r.o.CoverageEvery:
@@ -276,6 +283,20 @@ func (r *run) publishCoverage(work context.Context) {
 	r.covered = max(r.covered, 1)
 	until := r.covered
 	r.start(work, "publish coverage", func(ctx context.Context) error { return r.session.Coverage(ctx, until) }, nil)
+}
+
+// publishCheckpoint bundles the manifests so far, so that readers open the
+// archive cheaply. Captures can do without: a failure is not tried again soon.
+func (r *run) publishCheckpoint(work context.Context) {
+	r.start(work, "publish checkpoint", func(ctx context.Context) error {
+		if _, err := r.archive.Checkpoint(ctx, r.o.CheckpointEvery); err != nil {
+			r.o.Log.Warn("no checkpoint this time", "error", err)
+		}
+		return nil
+	}, func(context.Context) error {
+		r.checkpoint = r.session.State().Seq + archive.Seq(r.o.CheckpointEvery)
+		return nil
+	})
 }
 
 // finish publishes what was read and closes the epoch, until work ends. A base
