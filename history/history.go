@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -34,9 +35,7 @@ func (t *Transaction) JustBefore() change.LSN { return t.First - 1 }
 // segments whose manifest can't answer.
 func Find(ctx context.Context, a *archive.Archive, s *archive.State, q Query) iter.Seq2[Transaction, error] {
 	return func(yield func(Transaction, error) bool) {
-		if q.MinRows < 1 {
-			q.MinRows = 1
-		}
+		q.MinRows = max(q.MinRows, 1)
 		ids, err := q.collections(s)
 		if err != nil {
 			yield(Transaction{}, err)
@@ -51,7 +50,7 @@ func Find(ctx context.Context, a *archive.Archive, s *archive.State, q Query) it
 				return
 			}
 			sizes := body.Largest
-			if q.MinRows <= body.Smaller {
+			if q.MinRows <= q.mostBeside(ids, body) {
 				if sizes, err = sizesOf(ctx, a, body); err != nil {
 					yield(Transaction{}, err)
 					return
@@ -69,20 +68,52 @@ func Find(ctx context.Context, a *archive.Archive, s *archive.State, q Query) it
 	}
 }
 
+// mostBeside returns how many of the records that the query is about a
+// transaction may have that the manifest does not describe.
+func (q *Query) mostBeside(ids map[change.CollectionID]bool, seg *archive.Segment) int64 {
+	rest := q.count(ids, seg.Counts)
+	for i := range seg.Largest {
+		rest -= q.count(ids, seg.Largest[i].Counts)
+	}
+	return min(rest, seg.Smaller)
+}
+
 // sizesOf reads what a segment's manifest leaves out.
 func sizesOf(ctx context.Context, a *archive.Archive, seg *archive.Segment) ([]archive.TxSize, error) {
-	var out []archive.TxSize
+	out := make([]archive.TxSize, 0, seg.Txs)
 	for _, ref := range seg.Packs {
 		r, err := pack.Open(ctx, a.Bucket(), ref)
 		if err != nil {
 			return nil, err
 		}
-		defer r.Close()
-		for tx, err := range r.Txs(ctx, 0) {
-			if err != nil {
-				return nil, err
+		if out, err = appendSizes(ctx, out, r); err != nil {
+			return nil, err
+		}
+		r.Close()
+	}
+	return out, nil
+}
+
+// appendSizes describes the transactions of a log pack, without decoding rows.
+func appendSizes(ctx context.Context, out []archive.TxSize, r *pack.Reader) ([]archive.TxSize, error) {
+	var begun []change.Record // of a transaction that goes on in the next block
+	for block, err := range r.Blocks(ctx, 0, len(r.Index().Blocks), pack.SkipKeys|pack.SkipImages) {
+		if err != nil {
+			return nil, err
+		}
+		for i := range block.Txs() {
+			p := &block.Txs()[i]
+			records := block.Records()[p.From:p.To]
+			if p.Before || p.After {
+				begun = append(begun, records...)
+				records = begun
 			}
-			out = append(out, archive.SizeOf(tx))
+			if p.After {
+				continue
+			}
+			tx := change.Tx{ID: p.ID, Commit: p.Commit, Effective: p.Effective, Records: records}
+			out = append(out, archive.SizeOf(&tx))
+			begun = begun[:0]
 		}
 	}
 	return out, nil
@@ -104,8 +135,12 @@ func (q *Query) count(ids map[change.CollectionID]bool, counts []archive.Count) 
 	return n
 }
 
-// collections returns the IDs of every incarnation of the collection asked for.
+// collections returns the IDs of every incarnation of the collection asked
+// for, or nil for any.
 func (q *Query) collections(s *archive.State) (map[change.CollectionID]bool, error) {
+	if q.Op != 0 && !q.Op.Valid() {
+		return nil, fmt.Errorf("a query for the operation %s, which there is not", q.Op)
+	}
 	if q.Collection == "" {
 		return nil, nil
 	}
@@ -121,13 +156,11 @@ func (q *Query) collections(s *archive.State) (map[change.CollectionID]bool, err
 		}
 	}
 	if len(ids) == 0 {
-		list := make([]string, 0, len(known))
-		for n := range known {
-			list = append(list, n)
+		list := "none"
+		if len(known) > 0 {
+			list = strings.Join(slices.Sorted(maps.Keys(known)), ", ")
 		}
-		slices.Sort(list)
-		return nil, fmt.Errorf("the archive has never held a collection %q; it knows: %s: %w",
-			q.Collection, strings.Join(list, ", "), ErrNoCollection)
+		return nil, fmt.Errorf("the archive has never held a collection %q; it knows: %s: %w", q.Collection, list, ErrNoCollection)
 	}
 	return ids, nil
 }

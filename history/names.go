@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 
@@ -14,22 +15,24 @@ var ErrNoCollection = errors.New("no such collection")
 // Names returns every name that each collection of the archive has had, the
 // latest last.
 func Names(s *archive.State) map[change.CollectionID][]string {
-	names := make(map[change.CollectionID][]string)
-	add := func(schema *change.Schema) {
-		have := names[schema.Collection]
-		if !slices.Contains(have, schema.Name) {
-			names[schema.Collection] = append(have, schema.Name)
-		}
-	}
+	var all []archive.SchemaChange
 	for _, snap := range s.Snapshots {
 		for _, schema := range snap.Body.Schemas {
-			add(schema)
+			all = append(all, archive.SchemaChange{LSN: snap.Body.LSN, Schema: schema})
 		}
 	}
 	for _, seg := range s.Segments {
-		for _, c := range seg.Body.Schemas {
-			add(c.Schema)
+		all = append(all, seg.Body.Schemas...)
+	}
+	// A base may be published after changes that came later than it.
+	slices.SortStableFunc(all, func(a, b archive.SchemaChange) int { return cmp.Compare(a.LSN, b.LSN) })
+	names := make(map[change.CollectionID][]string)
+	for _, c := range all {
+		have, name := names[c.Schema.Collection], c.Schema.Name
+		if i := slices.Index(have, name); i >= 0 {
+			have = slices.Delete(have, i, i+1)
 		}
+		names[c.Schema.Collection] = append(have, name)
 	}
 	return names
 }
