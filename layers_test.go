@@ -43,6 +43,8 @@ var layers = map[string]int{
 	"bench":         5,
 	"internal/demo": 5,
 
+	"internal/spine": 6,
+
 	"cmd/tidemark": 7,
 }
 

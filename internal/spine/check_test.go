@@ -1,0 +1,256 @@
+package spine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/pack"
+)
+
+// logged is a transaction as the archive holds it.
+type logged struct {
+	first, last       change.LSN
+	commit, effective change.Time
+	id                change.TxID
+	hash              change.Hash // log hash after it
+}
+
+// archived is an archive, held against a model.
+type archived struct {
+	*life
+	archive *archive.Archive
+	state   *archive.State
+	log     []logged
+	base    change.LSN // the first LSN that can be restored
+	spill   string
+}
+
+// inspect reads the whole archive and checks that it holds the model's
+// transactions, without a hole and without a duplicate.
+func (l *life) inspect(spill string) *archived {
+	v := &archived{life: l, archive: l.openArchive(l.bucket), spill: spill}
+	var err error
+	v.state, err = v.archive.Load(l.rt.Context())
+	l.must(err)
+	s := v.state
+	hash, effective, next := s.StartLog, change.Time(0), s.Start+1
+	for i := range s.Segments {
+		seg := &s.Segments[i].Body
+		for _, ref := range seg.Packs {
+			p, err := pack.Open(l.rt.Context(), l.bucket, ref)
+			l.must(err)
+			for tx, err := range p.Txs(l.rt.Context(), 0) {
+				l.must(err)
+				for i := range tx.Records {
+					if tx.Records[i].LSN != next {
+						l.fatalf("pack %s: LSN %d where %d must come", ref.Key, tx.Records[i].LSN, next)
+					}
+					next++
+				}
+				hash = change.LogHash(hash, change.AppendTx(nil, tx))
+				b := l.at(tx.Last())
+				switch {
+				case b == nil || b.tx != tx.ID || b.commit != tx.Commit || l.at(tx.First()-1) == nil:
+					l.fatalf("transaction %d at LSN %d to %d, committed %s, is not the model's: %+v", tx.ID, tx.First(), tx.Last(), tx.Commit, b)
+				case tx.Effective < effective:
+					l.fatalf("transaction %d has effective time %d, before it %d", tx.ID, tx.Effective, effective)
+				case tx.Effective > change.Time(l.clock.top.Load())+change.Time(len(v.log)):
+					// Each may be a microsecond after what was covered before it.
+					l.fatalf("transaction %d has effective time %d, the clock was never past %d", tx.ID, tx.Effective, l.clock.top.Load())
+				}
+				effective = tx.Effective
+				v.log = append(v.log, logged{tx.First(), tx.Last(), tx.Commit, tx.Effective, tx.ID, hash})
+			}
+		}
+		if hash != seg.LogHash || next != seg.Last+1 {
+			l.fatalf("segment ends at LSN %d, hash %s, its manifest says %d, %s", next-1, hash, seg.Last, seg.LogHash)
+		}
+	}
+	if next != s.Last+1 || hash != s.LogHash {
+		l.fatalf("the log ends at LSN %d, the chain says %d", next-1, s.Last)
+	}
+	v.base = change.MaxLSN
+	if s.Start == 0 {
+		v.base = 0
+	}
+	for i := range s.Snapshots {
+		v.base = min(v.base, s.Snapshots[i].Body.LSN)
+	}
+	return v
+}
+
+// resolve resolves a target.
+func (v *archived) resolve(t archive.Target) (archive.Point, error) {
+	return archive.Resolve(v.rt.Context(), v.bucket, v.state, t)
+}
+
+// leadsTo checks that a target means the end of the n-th transaction of the
+// log (−1: the start), or is refused when that can't be restored.
+func (v *archived) leadsTo(t archive.Target, n int) {
+	v.t.Helper()
+	want := archive.Point{LSN: v.state.Start}
+	if n >= 0 {
+		x := &v.log[n]
+		want = archive.Point{LSN: x.last, Tx: x.id, Commit: x.commit, Effective: x.effective}
+	}
+	got, err := v.resolve(t)
+	switch {
+	case want.LSN < v.base:
+		v.outside(t, err)
+	case err != nil:
+		v.fatalf("target %s: %v, want %+v", t, err, want)
+	case got != want:
+		v.fatalf("target %s leads to %+v, want %+v", t, got, want)
+	}
+}
+
+// outside checks that a target was refused as one outside what can be restored.
+func (v *archived) outside(t archive.Target, err error) {
+	v.t.Helper()
+	var e *archive.UnrestorableError
+	if !errors.Is(err, archive.ErrOutside) || !errors.As(err, &e) {
+		v.fatalf("target %s: got %v, want one that says what can be restored", t, err)
+	}
+}
+
+// targets checks every way to name a place in the log.
+func (v *archived) targets() {
+	s := v.state
+	v.leadsTo(archive.Latest(), len(v.log)-1)
+	v.leadsTo(archive.AtLSN(s.Start), -1)
+	for i := range v.log {
+		x := &v.log[i]
+		v.leadsTo(archive.AtLSN(x.last), i)
+		v.leadsTo(archive.AtTx(x.id), i)
+		v.leadsTo(archive.AtTx(x.id).JustBefore(), i-1)
+		v.leadsTo(archive.AtLSN(x.first).JustBefore(), i-1)
+		v.leadsTo(archive.AtLSN(x.last).JustBefore(), i-1)
+		if n := x.first; n < x.last && n > v.base { // inside
+			_, err := v.resolve(archive.AtLSN(n))
+			var e *archive.InsideTxError
+			if !errors.As(err, &e) || e.Before != x.first-1 || e.Last != x.last || e.Tx != x.id {
+				v.fatalf("LSN %d, inside %+v: %v", n, *x, err)
+			}
+		}
+		if i+1 == len(v.log) || v.log[i+1].effective > x.effective {
+			for d := change.Time(-1); d <= 1; d++ {
+				v.time(x.effective + d)
+			}
+		}
+	}
+	for name, lsn := range v.labels {
+		i := slices.IndexFunc(v.log, func(x logged) bool { return x.last == lsn })
+		v.leadsTo(archive.AtLabel(name), i)
+	}
+	v.refused()
+}
+
+// time checks a time: the last transaction with an effective time at or before
+// it, as far as time is covered.
+func (v *archived) time(t change.Time) {
+	v.t.Helper()
+	covered := max(v.state.Effective, v.state.CoveredUntil)
+	upTo := func(t change.Time) int {
+		n := -1
+		for i := range v.log {
+			if v.log[i].effective <= t {
+				n = i
+			}
+		}
+		return n
+	}
+	for _, target := range []archive.Target{archive.AtTime(t), archive.AtTime(t + 1).JustBefore()} {
+		n := upTo(t)
+		p, err := v.resolve(target)
+		switch {
+		case t > covered:
+			v.outside(target, err)
+		case n < 0 && err == nil: // a base shows the time before the first transaction
+			w := v.state.Windows()
+			if p.LSN != v.state.Start || len(w) == 0 || t < w[0].From {
+				v.fatalf("target %s leads to %+v, the log starts at %d, windows are %+v", target, p, v.state.Start, w)
+			}
+		case n < 0:
+			v.outside(target, err)
+		default:
+			v.leadsTo(target, n)
+		}
+	}
+}
+
+// refused checks targets that there are not.
+func (v *archived) refused() {
+	s := v.state
+	_, err := v.resolve(archive.AtLSN(s.Last + 1))
+	v.outside(archive.AtLSN(s.Last+1), err)
+	if s.Start > 0 {
+		_, err = v.resolve(archive.AtLSN(s.Start - 1))
+		v.outside(archive.AtLSN(s.Start-1), err)
+	}
+	if _, err := v.resolve(archive.AtLabel("nobody")); !errors.Is(err, archive.ErrNoLabel) {
+		v.fatalf("a label that is not there: %v", err)
+	}
+	if _, err := v.resolve(archive.AtTx(v.history[len(v.history)-1].tx + 1)); !errors.Is(err, archive.ErrNoTx) {
+		v.fatalf("a transaction that is not there: %v", err)
+	}
+}
+
+// states checks At for every transaction, one after another.
+func (v *archived) states(memory func(change.LSN) int64) {
+	v.stateAt(archive.Point{LSN: v.state.Start}, v.state.StartLog, memory)
+	for i := range v.log {
+		x := &v.log[i]
+		v.stateAt(archive.Point{LSN: x.last, Tx: x.id, Commit: x.commit, Effective: x.effective}, x.hash, memory)
+	}
+}
+
+func (v *archived) stateAt(p archive.Point, hash change.Hash, memory func(change.LSN) int64) {
+	plan, err := archive.MakePlan(v.state, p)
+	if p.LSN < v.base {
+		v.outside(archive.AtLSN(p.LSN), err)
+		return
+	}
+	v.must(err)
+	b := v.at(p.LSN)
+	got, reached := v.read(plan, memory(p.LSN))
+	v.compare(fmt.Sprintf("At LSN %d", p.LSN), b, got)
+	if reached.Point != p || reached.LogHash != hash {
+		v.fatalf("At LSN %d reached %+v, want %+v with hash %s", p.LSN, reached, p, hash)
+	}
+	if plan.NextID > v.end().state.next {
+		v.fatalf("plan for LSN %d: next collection %d, the database is at %d", p.LSN, plan.NextID, v.end().state.next)
+	}
+}
+
+// read executes a plan and returns what it yields in the model's form.
+func (v *archived) read(plan *archive.Plan, memory int64) (got []string, reached archive.Reached) {
+	rows, err := archive.At(v.rt.Context(), v.bucket, plan, archive.AtOptions{Memory: memory, TempDir: v.spill})
+	if err != nil {
+		v.fatalf("plan for LSN %d: %v", plan.Point.LSN, err)
+	}
+	schemas := make(map[change.CollectionID]*change.Schema)
+	for _, s := range rows.Schemas() {
+		schemas[s.Collection] = s
+		got = append(got, shownSchema(s))
+	}
+	var last change.Record
+	var row change.Row
+	for r, err := range rows.All() {
+		v.must(err)
+		s := schemas[r.Collection]
+		if s == nil || r.Collection < last.Collection || r.Collection == last.Collection && bytes.Compare(r.Key, last.Key) <= 0 ||
+			s.Bag() != (r.Count > 0) || r.Op != change.Insert {
+			v.fatalf("plan for LSN %d: record %+v after %+v", plan.Point.LSN, r, last)
+		}
+		last = change.Record{Collection: r.Collection, Key: slices.Clone(r.Key)}
+		row, err = s.DecodeRow(row, r.Key, r.Image)
+		v.must(err)
+		got = append(got, rowLine(r.Collection, row, max(1, r.Count)))
+	}
+	v.must(rows.Close())
+	return got, rows.Reached()
+}
