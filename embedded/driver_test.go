@@ -3,6 +3,8 @@ package embedded
 import (
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -175,4 +177,51 @@ func TestAttachedLogIsKept(t *testing.T) {
 	if _, err := db.Source().Start(ctx); !errors.Is(err, ErrClosed) {
 		t.Errorf("start after Close: %v", err)
 	}
+}
+
+// TestSnapshotIsNotBeforeStart checks, beside a writer, that a base taken after
+// Start can be the first of an archive that starts there.
+func TestSnapshotIsNotBeforeStart(t *testing.T) {
+	db := mustOpen(t, "db", small(vfs.NewMem()))
+	defer mustClose(t, db)
+	update(t, db, createCity)
+	put := func(i int64) {
+		update(t, db, func(tx *Tx) error { return tx.Put("city", city(i, fmt.Sprintf("%0200d", i))) })
+	}
+	for i := range int64(100) {
+		put(i)
+	}
+	if err := errors.Join(db.state.Flush(), db.releaseLog()); err != nil {
+		t.Fatal(err)
+	}
+	var done atomic.Bool
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for i := int64(100); !done.Load(); i++ {
+			put(i)
+		}
+	})
+	ctx := t.Context()
+	for range 2000 {
+		start, err := db.Source().Start(ctx)
+		if err != nil || start.LSN == 0 {
+			t.Errorf("start at %+v: %v", start, err)
+			break
+		}
+		s, err := db.Source().Snapshot(ctx)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		m := s.Mark()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if m.LSN < start.LSN || m.LSN == start.LSN && m.LogHash != start.LogHash {
+			t.Errorf("a snapshot at %+v, opened after a start at %+v", m, start)
+			break
+		}
+	}
+	done.Store(true)
+	writer.Wait()
 }

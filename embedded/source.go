@@ -39,7 +39,8 @@ func (s *source) Identity(context.Context) (driver.Identity, error) {
 }
 
 // Start returns the beginning of the history when the log still reaches back
-// to it, otherwise the log's durable end.
+// to it, otherwise what View shows: a commit may be durable a moment before it
+// is visible, and a snapshot opened then would lie before the mark.
 func (s *source) Start(context.Context) (driver.Mark, error) {
 	if err := s.db().ended(); err != nil {
 		return driver.Mark{}, err
@@ -47,11 +48,12 @@ func (s *source) Start(context.Context) (driver.Mark, error) {
 	if err := s.db().attach(); err != nil {
 		return driver.Mark{}, fmt.Errorf("attach an archive: %w", err)
 	}
-	files, durable := s.log.retained()
-	if files[0].First == 1 {
+	if files, _ := s.log.retained(); files[0].First == 1 {
 		return driver.Mark{}, nil
 	}
-	return driver.Mark{LSN: durable.LSN, LogHash: durable.Hash}, nil
+	s.visibleMu.RLock()
+	defer s.visibleMu.RUnlock()
+	return driver.Mark{LSN: s.visible.LSN, LogHash: s.visible.Hash}, nil
 }
 
 func (s *source) Ack(_ context.Context, through driver.Mark) error {
