@@ -3,6 +3,7 @@ package embedded
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -224,4 +225,26 @@ func TestSnapshotIsNotBeforeStart(t *testing.T) {
 	}
 	done.Store(true)
 	writer.Wait()
+}
+
+// TestTailFindsLargeFirstFrame reads a log that was opened while it was empty
+// and whose first transaction is larger than a log file.
+func TestTailFindsLargeFirstFrame(t *testing.T) {
+	db := mustOpen(t, "db", small(vfs.NewMem()))
+	defer mustClose(t, db)
+	ctx := t.Context()
+	c, err := db.Source().Changes(ctx, driver.Mark{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	update(t, db, func(tx *Tx) error {
+		return errors.Join(createCity(tx), tx.Put("city", city(1, strings.Repeat("x", 3*int(db.opts.LogFileBytes)))))
+	})
+	update(t, db, func(tx *Tx) error { return tx.Put("city", city(2, "in the next file")) })
+	for _, first := range []change.LSN{1, 3} {
+		if tx, err := c.Next(ctx); err != nil || tx.First() != first {
+			t.Fatalf("got %+v, %v, want the transaction at LSN %d", tx, err, first)
+		}
+	}
 }

@@ -17,7 +17,7 @@ type tail struct {
 	f    vfs.File
 	at   logEnd // after the frames that were read
 	buf  []byte // what was read from the file and not yet looked at; it starts at at.Offset
-	size int64  // of the file
+	size int64  // of the file, once the log goes on in the next one; 0 before
 }
 
 // tailChunk is how much is read at once; transactions point into it.
@@ -45,13 +45,23 @@ func (t *tail) enter(h logFile) error {
 		f.Close()
 		return err
 	}
-	info, err := f.Stat()
-	if err != nil {
-		f.Close()
-		return err
-	}
-	t.f, t.at, t.buf, t.size = f, h.start(), nil, info.Size()
+	t.f, t.at, t.buf, t.size = f, h.start(), nil, 0
 	return nil
+}
+
+// limit returns where the durable frames of the file end, at the latest.
+func (t *tail) limit(durable *logEnd) (int64, error) {
+	if t.at.Number == durable.Number {
+		return durable.Offset, nil
+	}
+	if t.size == 0 { // only now: a frame that is larger than files are made extends its file
+		info, err := t.f.Stat()
+		if err != nil {
+			return 0, err
+		}
+		t.size = info.Size()
+	}
+	return t.size, nil
 }
 
 // lost says that the log is no longer there; cause may be nil.
@@ -77,9 +87,9 @@ func (t *tail) close() error {
 func (t *tail) next(each func(logTx) error) (more bool, err error) {
 	files, durable := t.log.retained()
 	for t.at.LSN < durable.LSN {
-		limit := t.size
-		if t.at.Number == durable.Number {
-			limit = durable.Offset
+		limit, err := t.limit(&durable)
+		if err != nil {
+			return false, t.log.fileErr(t.at.Number, err)
 		}
 		payload, ok, err := t.frame(limit)
 		if err != nil {

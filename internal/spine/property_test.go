@@ -94,7 +94,7 @@ func (l *life) live() {
 		l.tick()
 		l.add(txGen.Draw(l.rt, "tx"))
 	}
-	for range 1+l.n(25, "steps") {
+	for range 1 + l.n(25, "steps") {
 		l.step()
 	}
 }
