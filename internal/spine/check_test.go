@@ -73,6 +73,9 @@ func (l *life) inspect(spill string) *archived {
 	if next != s.Last+1 || hash != s.LogHash {
 		l.fatalf("the log ends at LSN %d, the chain says %d", next-1, s.Last)
 	}
+	l.seen.lives++
+	l.seen.transactions += len(v.log)
+	l.seen.bases += len(s.Snapshots)
 	v.base = change.MaxLSN
 	if s.Start == 0 {
 		v.base = 0
@@ -165,6 +168,7 @@ func (v *archived) time(t change.Time) {
 	}
 	for _, target := range []archive.Target{archive.AtTime(t), archive.AtTime(t + 1).JustBefore()} {
 		n := upTo(t)
+		v.seen.times++
 		p, err := v.resolve(target)
 		switch {
 		case t > covered:
@@ -252,5 +256,6 @@ func (v *archived) read(plan *archive.Plan, memory int64) (got []string, reached
 		got = append(got, rowLine(r.Collection, row, max(1, r.Count)))
 	}
 	v.must(rows.Close())
+	v.seen.states++
 	return got, rows.Reached()
 }

@@ -47,6 +47,12 @@ func (c *clock) time() change.Time { return change.Time(c.now.Load()) }
 
 func (c *clock) std() time.Time { return c.time().Std() }
 
+// tally counts what the histories did, so that a run can show it did something.
+type tally struct {
+	lives, transactions, times, states, spills, restores  int
+	powerCuts, restarts, deaths, takeovers, bases, labels int
+}
+
 // life is one database with one archive, from its first transaction until
 // everything is held against the model.
 type life struct {
@@ -65,6 +71,7 @@ type life struct {
 	past    []*storagetest.Faulty
 	crashes int
 	options capture.Options
+	seen    *tally
 }
 
 // dbOptions makes everything small, so that files change often.
@@ -229,6 +236,7 @@ func (l *life) restartDB(stopFirst bool) {
 	l.must(l.db.Close())
 	l.reap()
 	l.open(l.end().lsn)
+	l.seen.restarts++
 }
 
 // cutPower crashes the machine while nothing is committed.
@@ -244,6 +252,7 @@ func (l *life) cutPower(percent int) {
 // clone returns what a power cut leaves: percent of what was not synced too.
 func (l *life) clone(percent int) *vfs.MemFS {
 	l.crashes++
+	l.seen.powerCuts++
 	return l.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rand.New(rand.NewPCG(uint64(l.crashes), 1))})
 }
 
@@ -349,7 +358,8 @@ func (l *life) start() {
 // land lets everything arrive that was on its way from processes long gone.
 func (l *life) land() {
 	for _, f := range l.past {
-		if err := f.Land(l.rt.Context()); err != nil && !errors.Is(err, storage.ErrExists) {
+		err := f.Land(l.rt.Context())
+		if err != nil && !errors.Is(err, storage.ErrExists) {
 			l.fatalf("%v", err)
 		}
 	}
@@ -418,6 +428,9 @@ func (l *life) reap() {
 	case <-time.After(patience):
 		buf := make([]byte, 1<<20)
 		l.fatalf("capture does not end:\n%s", buf[:runtime.Stack(buf, true)])
+	}
+	if p.err != nil {
+		l.seen.deaths++
 	}
 	p.cancel()
 	l.proc = nil
@@ -531,6 +544,7 @@ func (l *life) rival() {
 		if !old.allowed(old.err, true) {
 			l.fatalf("the capture that was taken over ended with %v, want ErrFenced", old.err)
 		}
+		l.seen.takeovers++
 	case <-time.After(patience):
 		l.fatalf("the capture that was taken over does not end")
 	}
@@ -553,4 +567,5 @@ func (l *life) label(which int) {
 	lsn := known[which%len(known)]
 	l.must(l.reader.Label(l.rt.Context(), archive.Label{Name: name, LSN: lsn}))
 	l.labels[name] = lsn
+	l.seen.labels++
 }

@@ -44,8 +44,9 @@ func TestMain(m *testing.M) {
 // A restored database then lives on, with an archive of its own.
 func TestEveryPoint(t *testing.T) {
 	spill := t.TempDir()
+	seen := new(tally)
 	rapid.Check(t, func(rt *rapid.T) {
-		l := newLife(t, rt, spill)
+		l := newLife(t, rt, spill, seen)
 		l.db = l.openDB()
 		l.history = []boundary{{state: newState()}}
 		for more := true; more; {
@@ -60,14 +61,15 @@ func TestEveryPoint(t *testing.T) {
 			}
 		}
 	})
+	t.Logf("%+v", *seen)
 	if left, err := filepath.Glob(filepath.Join(spill, "tidemark*")); err != nil || len(left) > 0 {
 		t.Errorf("left in the directory for spilling: %v %v", left, err)
 	}
 }
 
 // newLife draws how a life is captured. Only few are archived in a directory.
-func newLife(t testing.TB, rt *rapid.T, dir string) *life {
-	l := &life{t: t, rt: rt, fs: vfs.NewCrashableMem(), clock: newClock(), labels: make(map[string]change.LSN)}
+func newLife(t testing.TB, rt *rapid.T, dir string, seen *tally) *life {
+	l := &life{t: t, rt: rt, seen: seen, fs: vfs.NewCrashableMem(), clock: newClock(), labels: make(map[string]change.LSN)}
 	l.options = capture.Options{
 		FlushBytes:    rapid.SampledFrom([]int64{1, 400, 3000, 1 << 20}).Draw(rt, "flush bytes"),
 		FlushAge:      rapid.SampledFrom([]time.Duration{time.Hour, time.Millisecond}).Draw(rt, "flush age"),
@@ -166,6 +168,7 @@ func (l *life) settle(spill string) *archived {
 	v.targets()
 	v.states(func(lsn change.LSN) int64 {
 		if lsn%20 == change.LSN(tiny) {
+			v.seen.spills++
 			return 1
 		}
 		return 0
@@ -192,7 +195,7 @@ func (v *archived) restored(which int) *life {
 	}
 	x := can[which%len(can)]
 	b := v.at(x.last)
-	n := newLife(v.t, v.rt, v.spill)
+	n := newLife(v.t, v.rt, v.spill, v.seen)
 	n.clock = v.clock
 	target, err := embedded.NewTarget("db", n.dbOptions())
 	v.must(err)
@@ -216,6 +219,7 @@ func (v *archived) restored(which int) *life {
 		v.fatalf("the restored database stands at %+v, want LSN %d, hash %s", m, x.last, x.hash)
 	}
 	v.refusesCopy(n.db)
+	v.seen.restores++
 	return n
 }
 
