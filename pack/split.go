@@ -260,8 +260,14 @@ type joiner struct {
 	columns   []joinColumn
 }
 
-// joinSlack is more than a value takes beside the bytes of a string.
-const joinSlack = 64
+const (
+	// joinSlack is more than a value takes beside the bytes of a string, a
+	// short copy included.
+	joinSlack = 64
+	// shortCopy is the size in bytes up to which a string is copied as if it
+	// had that size: a move of fixed size needs no call.
+	shortCopy = 32
+)
 
 var errJoin = errors.New("columns of the images do not fit together")
 
@@ -335,7 +341,13 @@ func (j *joiner) image(flag byte, i int) (change.Image, bool) {
 			} else {
 				n += binary.PutUvarint(out[n:], l)
 			}
-			n += copy(out[n:], c.bytes[:l])
+			if l <= shortCopy && len(c.bytes) >= shortCopy {
+				// What is written too much, the next value overwrites.
+				*(*[shortCopy]byte)(out[n:]) = *(*[shortCopy]byte)(c.bytes)
+				n += int(l)
+			} else {
+				n += copy(out[n:], c.bytes[:l])
+			}
 			c.bytes = c.bytes[l:]
 		case kindInt64, kindTimestamp:
 			m := c.number(out[n:])
