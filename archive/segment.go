@@ -33,6 +33,9 @@ func (b *SegmentBuilder) Empty() bool { return b.seg.Txs == 0 }
 // Txs returns how many transactions were added.
 func (b *SegmentBuilder) Txs() int64 { return b.seg.Txs }
 
+// Marks returns how many schema changes and tombstones the manifest will list.
+func (b *SegmentBuilder) Marks() int { return len(b.seg.Schemas) + len(b.seg.Tombstones) }
+
 // Last returns the LSN, effective time and position of the last transaction added.
 func (b *SegmentBuilder) Last() (change.LSN, change.Time, change.Position) {
 	return b.seg.Last, b.seg.Effective.To, b.seg.Position

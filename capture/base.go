@@ -90,7 +90,14 @@ func (r *run) publishBase(work context.Context) {
 		r.baseFailed(b.request, b.err)
 		return
 	}
-	if r.published.LSN < b.view.Mark().LSN {
+	lsn := b.view.Mark().LSN
+	if r.published.LSN < lsn {
+		return
+	}
+	if !provable(r.session.State(), lsn) {
+		r.stopBase()
+		r.baseFailed(b.request, fmt.Errorf("the snapshot of the source is at LSN %d, "+
+			"which was not the end of the last transaction when it was opened, nor of one after it", lsn))
 		return
 	}
 	var refused error // the chain does not take this base; that is no reason to end the log
@@ -110,6 +117,14 @@ func (r *run) publishBase(work context.Context) {
 		r.o.Log.Info("snapshot published", "lsn", b.section.LSN, "packs", len(b.section.Runs))
 		return nil
 	})
+}
+
+// provable reports whether the chain states the log hash at an LSN.
+func provable(s *archive.State, lsn change.LSN) bool {
+	_, found := slices.BinarySearchFunc(s.Segments, lsn, func(g archive.Announced[archive.Segment], lsn change.LSN) int {
+		return cmp.Compare(g.Body.Last, lsn)
+	})
+	return found || lsn == s.Start || lsn == s.Last
 }
 
 // stopBase abandons the base, if it is not written, and closes the view.

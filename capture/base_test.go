@@ -311,3 +311,26 @@ func TestStopDuringASnapshot(t *testing.T) {
 		})
 	})
 }
+
+// A view that does not end where a segment can end is no base.
+func TestSnapshotBetweenTransactions(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.src.commit(insert(1, 1, "x"), insert(1, 2, "x"), insert(1, 3, "x"))
+		for range 20 {
+			w.src.commit(insert(1, 4, "x"), insert(1, 5, "x"), insert(1, 6, "x"), insert(1, 7, "x"))
+		}
+		w.src.behind = 82 // inside the first one
+		c := w.capture(Options{})
+		_, err := c.Snapshot(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "LSN 2, which was not the end") {
+			t.Errorf("error is %v", err)
+		}
+		w.src.set(func() { w.src.behind = 0 })
+		if _, err := c.Snapshot(t.Context()); err != nil {
+			t.Error(err)
+		}
+		c.stop()
+		w.checkAll()
+	})
+}

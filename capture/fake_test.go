@@ -36,6 +36,8 @@ type fakeSource struct {
 	blind     bool                  // Coverage is not ok
 	ahead     change.Time           // Coverage and commit times run ahead by this
 	fail      func(op string) error // called by every method; may be nil
+	hang      string                // the method that hangs until its context ends
+	behind    change.LSN            // snapshots show so much less than there is
 	reversed  bool                  // snapshots yield rows in the wrong order
 	otherHash bool                  // snapshots show another log hash
 	skip      change.LSN            // Next leaves out the transaction at this LSN
@@ -190,7 +192,22 @@ func (s *fakeSource) Changes(_ context.Context, after driver.Mark) (driver.Chang
 	return &fakeChanges{s: s, next: i}, nil
 }
 
-func (s *fakeSource) Ack(_ context.Context, m driver.Mark) error {
+// hanging waits for the end of ctx if the method is to hang.
+func (s *fakeSource) hanging(ctx context.Context, op string) error {
+	s.mu.Lock()
+	hang := s.hang == op
+	s.mu.Unlock()
+	if hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return nil
+}
+
+func (s *fakeSource) Ack(ctx context.Context, m driver.Mark) error {
+	if err := s.hanging(ctx, "ack"); err != nil {
+		return err
+	}
 	if err := s.failure("ack"); err != nil {
 		return err
 	}
@@ -292,6 +309,9 @@ func (s *fakeSource) state(lsn change.LSN) (schemas []*change.Schema, rows map[c
 }
 
 func (s *fakeSource) Snapshot(ctx context.Context) (driver.Snapshot, error) {
+	if err := s.hanging(ctx, "snapshot"); err != nil {
+		return nil, err
+	}
 	if err := s.failure("snapshot"); err != nil {
 		return nil, err
 	}
@@ -302,6 +322,7 @@ func (s *fakeSource) Snapshot(ctx context.Context) (driver.Snapshot, error) {
 	defer s.mu.Unlock()
 	s.open++
 	m, _ := s.mark(s.last())
+	m.LSN -= s.behind
 	if s.otherHash {
 		m.LogHash[0]++
 	}

@@ -23,6 +23,7 @@ type run struct {
 	read      driver.Mark // end of what was read from the source
 	published driver.Mark // end of what is archived and acknowledged
 	effective change.Time // of the last transaction read
+	now       change.Time // the source's clock when last looked at
 	covered   change.Time // the latest promise, published or in a segment under way
 	open      *segment    // being filled; nil when nothing was read since the last seal
 	job       *job        // being published; nil when nothing is
@@ -143,18 +144,25 @@ func (r *run) add(ctx, work context.Context, tx *change.Tx) error {
 	if open == nil {
 		open = newSegment(r.read.LogHash)
 	}
-	tx.Effective = archive.Effective(r.effective, r.covered, tx.Commit, r.o.Now())
+	if tx.Commit > r.now { // else any later time is as good
+		r.now = r.o.Now()
+	}
+	tx.Effective = archive.Effective(r.effective, r.covered, tx.Commit, r.now)
 	if err := open.add(tx); err != nil {
 		return &sourceError{fmt.Errorf("transaction %d of the source at LSN %d: %w", tx.ID, tx.First(), err)}
 	}
 	r.open = open
 	r.effective = tx.Effective
 	r.read = driver.Mark{LSN: tx.Last(), LogHash: r.open.builder.LogHash(), Position: tx.Position}
-	if r.open.pack.Size() >= r.o.FlushBytes || r.base.endsAt(tx.Last()) {
+	if r.open.pack.Size() >= r.o.FlushBytes || r.open.builder.Marks() >= maxMarks || r.base.endsAt(tx.Last()) {
 		return r.flush(ctx, work)
 	}
 	return nil
 }
+
+// maxMarks is how many schema changes and tombstones end a segment. They take
+// next to nothing in a pack, but its manifest lists each.
+const maxMarks = 10_000
 
 // patience is how long the loop may wait for the source before something is due.
 func (r *run) patience() time.Duration {

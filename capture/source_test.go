@@ -180,3 +180,72 @@ func TestNamelessSource(t *testing.T) {
 		}
 	})
 }
+
+// A call of the source that hangs keeps nobody from stopping the capture.
+func TestSourceHangs(t *testing.T) {
+	for _, op := range []string{"snapshot", "ack"} {
+		t.Run(op, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				w := newWorld(t)
+				c := w.capture(Options{CloseTimeout: 3 * time.Second})
+				c.sync()
+				w.src.set(func() { w.src.hang = op })
+				w.src.fill(2, 10)
+				got := c.snapshotting(t.Context())
+				seconds(5)
+				began := time.Now()
+				err := c.end()
+				if d := time.Since(began); d > 3*time.Second {
+					t.Errorf("stopped after %s", d)
+				}
+				if op == "ack" {
+					wantError(t, err, ErrUnfinished)
+				} else if err != nil {
+					t.Error(err)
+				}
+				r := <-got
+				wantError(t, r.err, ErrStopped)
+				w.src.set(func() { w.src.hang = "" })
+				c = w.capture(Options{Takeover: true})
+				c.sync()
+				c.stop()
+				w.checkAll()
+			})
+		})
+	}
+}
+
+// Commit times that run ahead of the clock are not taken at their word.
+func TestCommitTimesAhead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.src.blind = true
+		w.src.ahead = 3600e6
+		c := w.capture(Options{})
+		for range 5 {
+			w.src.fill(3, 10)
+			seconds(2)
+		}
+		c.stop()
+		if s := w.checkAll(); s.Effective > change.TimeOf(time.Now()) || s.Effective < change.TimeOf(time.Now())-3e6 {
+			t.Errorf("the last effective time is %v, now it is %v", s.Effective, time.Now())
+		}
+	})
+}
+
+// Truncates weigh little in a pack and much in a manifest.
+func TestManyMarks(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		for range 2*maxMarks + 500 {
+			w.src.commit(change.Record{Op: change.Truncate, Collection: 1})
+		}
+		c := w.capture(Options{})
+		c.sync()
+		c.stop()
+		s := w.check()
+		if len(s.Segments) != 3 || len(s.Segments[0].Body.Tombstones) != maxMarks-1 {
+			t.Errorf("%d segments, %d tombstones in the first", len(s.Segments), len(s.Segments[0].Body.Tombstones))
+		}
+	})
+}

@@ -22,7 +22,7 @@ func (c *Capturer) While(ctx context.Context, fn func(ctx context.Context) error
 	err := fn(fnCtx)
 	stopRun()
 	runErr := <-ended
-	if errors.Is(runErr, context.Canceled) {
+	if errors.Is(runErr, context.Canceled) && !errors.Is(runErr, ErrUnfinished) {
 		runErr = nil // fn ended before the capture had begun
 	}
 	switch {
