@@ -113,7 +113,8 @@ func MakePlan(s *State, p Point) (*Plan, error) {
 }
 
 // bases returns the bases from which no gap lies before lsn, newest first; nil
-// stands for the empty database at the start of the log.
+// stands for the empty database at the start of the log. A gap of some
+// collections counts like one of all.
 func (s *State) bases(lsn change.LSN) []*Announced[Snapshot] {
 	floor := s.Start
 	for i := range s.Gaps {

@@ -212,10 +212,11 @@ type heldSource struct {
 	lists map[change.CollectionID][]ref
 	order []change.CollectionID // those still to be sorted
 
-	bag  bool
-	refs []ref // sorted; what remains of the current collection
-	fold fold
-	out  []change.Record
+	bag     bool
+	refs    []ref // sorted; what remains of the current collection
+	touched byte  // keeps touch from being optimised away
+	fold    fold
+	out     []change.Record
 }
 
 func (s *heldSource) Next(ctx context.Context) ([]change.Record, error) {
@@ -248,7 +249,24 @@ func (s *heldSource) sortNext() {
 	s.bag = s.held.rules.Bags[c]
 }
 
+// touch reads a little of each of the next records. They lie all over memory;
+// here the processor fetches many at once, while composing waits for each.
+func (s *heldSource) touch() {
+	sum := byte(0)
+	for _, r := range s.refs[:min(len(s.refs), batchSize)] {
+		rec := s.held.at(r)
+		if len(rec.Image) > 0 {
+			sum ^= rec.Image[0]
+		}
+		if len(rec.Key) > 0 {
+			sum ^= rec.Key[0]
+		}
+	}
+	s.touched = sum
+}
+
 func (s *heldSource) batch() error {
+	s.touch()
 	for len(s.out) < batchSize && len(s.refs) > 0 && !s.fold.arena.full() {
 		first := s.held.at(s.refs[0])
 		n := 1
