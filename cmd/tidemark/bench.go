@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidemarkdb/tidemark/bench"
+)
+
+// figures is what a benchmark saw.
+type figures interface{ WriteText(io.Writer) error }
+
+func newBench(c *console) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure restores, commits and reads on this machine",
+		Long: `Measure restores, commits and reads on this machine, each beside a yardstick taken
+in the same run. Figures are the median (least … greatest) of several runs.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newBenchRestore(c), newBenchCommit(c), newBenchRead(c), newBenchChild(c))
+	return cmd
+}
+
+// measure runs a benchmark and prints its figures.
+func (c *console) measure(kind string, fn func() (figures, error)) error {
+	f, err := fn()
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.emit(kind, f)
+	}
+	return f.WriteText(c.out)
+}
+
+func dirFlag(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "dir", "", "work in this directory, and so on its disk; what is made there is removed; default the system's temporary one")
+}
+
+func newBenchRestore(c *console) *cobra.Command {
+	var o bench.RestoreOptions
+	cmd := &cobra.Command{
+		Use:   "restore",
+		Short: "Restore a snapshot and as many random changes, beside a bare pipeline",
+		Args:  args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			// Each restore is a process of its own, so that its memory can be told.
+			exe, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			o.Child = []string{exe, "bench", childCommand}
+			return c.measure("bench_restore", func() (figures, error) { return orNil(bench.Restore(cmd.Context(), o)) })
+		},
+	}
+	dirFlag(cmd, &o.Dir)
+	cmd.Flags().IntVar(&o.Rows, "rows", 1_000_000, "rows of the snapshot, about 200 bytes each")
+	cmd.Flags().IntVar(&o.Changes, "changes", 0, "changes after it; default as many as rows")
+	cmd.Flags().IntVar(&o.Rounds, "rounds", 5, "restores by each pipeline, in turns")
+	cmd.Flags().StringVar(&o.Profile, "profile", "", "a directory for CPU profiles of each restore")
+	return cmd
+}
+
+func newBenchCommit(c *console) *cobra.Command {
+	var o bench.CommitOptions
+	cmd := &cobra.Command{
+		Use:   "commit",
+		Short: "Commit to an embedded database with several writers, beside raw syncs",
+		Args:  args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.measure("bench_commit", func() (figures, error) { return orNil(bench.Commit(cmd.Context(), o)) })
+		},
+	}
+	dirFlag(cmd, &o.Dir)
+	cmd.Flags().IntSliceVar(&o.Writers, "writers", []int{1, 8, 64}, "how many writers at once")
+	cmd.Flags().IntVar(&o.Rows, "rows", 1, "rows of a commit")
+	cmd.Flags().IntVar(&o.Rounds, "rounds", 21, "measurements of each")
+	cmd.Flags().DurationVar(&o.Slice, "slice", 200*time.Millisecond, "how long one measurement lasts")
+	return cmd
+}
+
+func newBenchRead(c *console) *cobra.Command {
+	var o bench.ReadOptions
+	cmd := &cobra.Command{
+		Use:   "read",
+		Short: "Read, prove, decompress and decode segments on one core",
+		Args:  args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.measure("bench_read", func() (figures, error) { return orNil(bench.Read(cmd.Context(), o)) })
+		},
+	}
+	dirFlag(cmd, &o.Dir)
+	cmd.Flags().IntVar(&o.Records, "records", 1_000_000, "records of each workload")
+	cmd.Flags().IntVar(&o.Rounds, "rounds", 7, "times that each is read")
+	return cmd
+}
+
+// orNil turns a typed result into the interface, nil after an error.
+func orNil[F figures](f F, err error) (figures, error) {
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// childCommand is the hidden command in which bench restore measures.
+const childCommand = "child"
+
+func newBenchChild(c *console) *cobra.Command {
+	return &cobra.Command{
+		Use:    childCommand,
+		Hidden: true,
+		Args:   args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runChild(cmd.Context(), c)
+		},
+	}
+}
+
+func runChild(ctx context.Context, c *console) error { return bench.Child(ctx, c.in, c.out) }

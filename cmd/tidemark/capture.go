@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/capture"
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/driver"
+)
+
+type captureFlags struct {
+	once       bool
+	takeover   bool
+	flushBytes byteFlag
+	flushAge   time.Duration
+	coverage   time.Duration
+}
+
+// captured is what capture reports at its end.
+type captured struct {
+	LSN      change.LSN `json:"lsn"`
+	Segments int        `json:"segments"`
+	Bases    int        `json:"snapshots"`
+}
+
+func newCapture(c *console) *cobra.Command {
+	f := captureFlags{flushBytes: 8 << 20}
+	cmd := &cobra.Command{
+		Use:   "capture DB ARCHIVE",
+		Short: "Copy a database's changes into an archive as they happen",
+		Long: `Copy a database's changes into an archive until interrupted (Ctrl-C or SIGTERM),
+then close in good order. With --once, stop when all that was there is archived.
+
+Only one process can have an embedded database open: an application archives its
+own with the library (package capture), and this command is for databases that
+no application has open.`,
+		Example: "  tidemark capture --once ./shop.db /backup/shop",
+		Args:    args("DB", "ARCHIVE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runCapture(cmd.Context(), c, args[0], args[1], f)
+		},
+	}
+	cmd.Flags().BoolVar(&f.once, "once", false, "stop when everything that was there at the start is archived")
+	f.add(cmd)
+	return cmd
+}
+
+func (f *captureFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.BoolVar(&f.takeover, "takeover", false, "capture although another capturer seems to be at work (make sure that it is gone)")
+	fl.Var(&f.flushBytes, "flush-bytes", "publish when so many bytes are waiting")
+	fl.DurationVar(&f.flushAge, "flush-age", time.Second, "publish when a change has waited this long")
+	fl.DurationVar(&f.coverage, "coverage-every", 10*time.Second, "while nothing changes, say so this often")
+}
+
+func (f *captureFlags) options(c *console) capture.Options {
+	return capture.Options{FlushBytes: int64(f.flushBytes), FlushAge: f.flushAge, CoverageEvery: f.coverage, Takeover: f.takeover, Log: c.log}
+}
+
+func runCapture(ctx context.Context, c *console, dbName, archiveName string, f captureFlags) error {
+	return c.withCapturer(ctx, dbName, archiveName, f, func(ctx context.Context, cap *capture.Capturer, a *archive.Archive) error {
+		if f.once {
+			if _, err := cap.Sync(ctx); err != nil {
+				return err
+			}
+		} else {
+			<-ctx.Done()
+		}
+		return nil
+	}, func(a *archive.Archive) error {
+		s := a.State()
+		c.printf("archived through LSN %d: %s, %s\n", s.Last,
+			plural(int64(len(s.Segments)), "segment", "segments"), plural(int64(len(s.Snapshots)), "snapshot", "snapshots"))
+		return c.emit("capture", captured{LSN: s.Last, Segments: len(s.Segments), Bases: len(s.Snapshots)})
+	})
+}
+
+// withCapturer captures a database for as long as fn runs, and then calls
+// after. An interrupt while the capture runs ends it in good order and is no
+// error.
+func (c *console) withCapturer(ctx context.Context, dbName, archiveName string, f captureFlags,
+	fn func(context.Context, *capture.Capturer, *archive.Archive) error, after func(*archive.Archive) error) (err error) {
+	db, err := openDB(dbName, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	a, err := c.openArchive(ctx, archiveName, true)
+	if err != nil {
+		return err
+	}
+	cap := capture.New(a, db.Source(), f.options(c))
+	err = cap.While(ctx, func(ctx context.Context) error { return fn(ctx, cap, a) })
+	err = withTry(err, archive.ErrLocked, "stop the other capturer; if it is gone for good, add --takeover")
+	err = withTry(err, driver.ErrDiverged, "tidemark init another archive for this database")
+	if err != nil {
+		return damaged(err, archiveName)
+	}
+	return after(a)
+}

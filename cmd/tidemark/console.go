@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"golang.org/x/term"
+)
+
+// console is what a command reads from and writes to.
+type console struct {
+	in        io.Reader
+	out, errs io.Writer
+
+	// Set by flags.
+	json, quiet, verbose, noColor bool
+
+	ready    bool // the command line was accepted
+	terminal bool // errs is a terminal
+	log      *slog.Logger
+	now      func() time.Time
+	closers  []io.Closer // what the command has opened and nobody else closes
+}
+
+// close closes what the command has opened.
+func (c *console) close() {
+	for _, o := range c.closers {
+		if err := o.Close(); err != nil {
+			c.log.Warn("close", "error", err)
+		}
+	}
+}
+
+func newConsole(in io.Reader, out, errs io.Writer) *console {
+	return &console{in: in, out: out, errs: errs, log: slog.New(slog.DiscardHandler), now: time.Now}
+}
+
+// begin is called once the flags are read.
+func (c *console) begin() {
+	c.ready = true
+	if f, ok := c.errs.(*os.File); ok {
+		c.terminal = term.IsTerminal(int(f.Fd()))
+	}
+	level := slog.LevelInfo
+	switch {
+	case c.verbose:
+		level = slog.LevelDebug
+	case c.quiet:
+		level = slog.LevelWarn
+	}
+	switch {
+	case c.json:
+		c.log = slog.New(slog.NewJSONHandler(c.errs, &slog.HandlerOptions{Level: level})).With("message_type", "log")
+	case c.terminal:
+		c.log = slog.New(tint.NewTextHandler(c.errs, &tint.Options{Level: level, TimeFormat: "15:04:05", NoColor: !c.color()}))
+	default:
+		c.log = slog.New(slog.NewTextHandler(c.errs, &slog.HandlerOptions{Level: level}))
+	}
+}
+
+// color reports whether colours may be used on standard error.
+func (c *console) color() bool {
+	return c.terminal && !c.noColor && os.Getenv("NO_COLOR") == ""
+}
+
+// printf writes a line or more of a result in words.
+func (c *console) printf(format string, a ...any) {
+	if !c.json {
+		fmt.Fprintf(c.out, format, a...)
+	}
+}
+
+// notef writes what a person should know beside the result.
+func (c *console) notef(format string, a ...any) {
+	if !c.json && !c.quiet {
+		fmt.Fprintf(c.errs, format, a...)
+	}
+}
+
+// emit writes v, which is a JSON object, as one line with its message type
+// first. It does nothing unless --json was given.
+func (c *console) emit(kind string, v any) error {
+	if !c.json {
+		return nil
+	}
+	return writeMessage(c.out, kind, v)
+}
+
+func writeMessage(w io.Writer, kind string, v any) error {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("write %s as JSON: %w", kind, err)
+	}
+	rest, ok := strings.CutPrefix(b.String(), "{")
+	if !ok {
+		return fmt.Errorf("write %s as JSON: it is not an object", kind)
+	}
+	sep := ","
+	if strings.HasPrefix(rest, "}") {
+		sep = ""
+	}
+	_, err := fmt.Fprintf(w, `{"message_type":%q%s%s`, kind, sep, rest)
+	return err
+}
+
+// failure is an error as --json prints it.
+type failure struct {
+	Code  int    `json:"exit_code"`
+	Error string `json:"error"`
+	Try   string `json:"try,omitempty"`
+}
+
+// fail prints an error and returns the exit code for it.
+func (c *console) fail(ctx context.Context, err error) int {
+	code := exitCode(err)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		code = exitInterrupted
+	}
+	var told reported
+	if errors.As(err, &told) {
+		return code // the result said it all
+	}
+	f := failure{Code: code, Error: err.Error(), Try: hint(err)}
+	if code == exitInterrupted {
+		_, rest, _ := strings.Cut(f.Error, context.Canceled.Error())
+		f.Error = "interrupted" + rest
+	}
+	if c.json {
+		if e := writeMessage(c.errs, "error", f); e == nil {
+			return code
+		}
+	}
+	label := "error:"
+	if c.color() {
+		label = "\x1b[31merror:\x1b[0m"
+	}
+	fmt.Fprintf(c.errs, "%s %s\n", label, strings.ReplaceAll(f.Error, "\n", "\n       "))
+	if f.Try != "" {
+		fmt.Fprintf(c.errs, "  try: %s\n", f.Try)
+	}
+	return code
+}

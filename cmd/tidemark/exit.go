@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/driver"
+	"github.com/tidemarkdb/tidemark/embedded"
+	"github.com/tidemarkdb/tidemark/flatfile"
+	"github.com/tidemarkdb/tidemark/history"
+	"github.com/tidemarkdb/tidemark/pack"
+	"github.com/tidemarkdb/tidemark/restore"
+	"github.com/tidemarkdb/tidemark/storage"
+)
+
+// The exit codes. A script may rely on them.
+const (
+	exitOK          = 0
+	exitOther       = 1
+	exitUsage       = 2   // the command line, or what it names or holds, makes no sense
+	exitWarnings    = 3   // done, with warnings
+	exitMissing     = 10  // archive or database missing or unreachable
+	exitFenced      = 11  // another process holds the archive or the database
+	exitOutside     = 20  // the target lies outside what can be restored
+	exitGap         = 21  // the target lies in a gap
+	exitCorrupt     = 22  // something is damaged
+	exitNotEmpty    = 23  // the destination already holds something
+	exitPreflight   = 24  // a restore could not start
+	exitInterrupted = 130 // by a signal
+)
+
+// exits maps errors to exit codes; the first that fits decides.
+var exits = []struct {
+	err  error
+	code int
+}{
+	{archive.ErrOutside, exitOutside},
+	{archive.ErrInGap, exitGap},
+	{archive.ErrNoLabel, exitUsage},
+	{archive.ErrNoTx, exitOutside},
+	{archive.ErrInsideTx, exitUsage},
+	{archive.ErrNoPlan, exitCorrupt},
+	{errNoRow, exitOther},
+	{archive.ErrVersion, exitOther},
+	{archive.ErrNotArchive, exitMissing},
+	{archive.ErrAlreadyInitialized, exitNotEmpty},
+	{archive.ErrForeign, exitNotEmpty},
+	{driver.ErrNotEmpty, exitNotEmpty},
+	{archive.ErrFenced, exitFenced},
+	{archive.ErrLocked, exitFenced},
+	{embedded.ErrLocked, exitFenced},
+	{embedded.ErrNoDatabase, exitMissing},
+	{archive.ErrDamaged, exitCorrupt},
+	{driver.ErrDiverged, exitOther},
+	{archive.ErrLabelTaken, exitOther},
+	{archive.ErrChain, exitCorrupt},
+	{archive.ErrManifest, exitCorrupt},
+	{pack.ErrCorrupt, exitCorrupt},
+	{restore.ErrMismatch, exitCorrupt},
+	{embedded.ErrCorrupt, exitCorrupt},
+	{restore.ErrPreflight, exitPreflight},
+	{storage.ErrUnavailable, exitMissing},
+	{storage.ErrNotFound, exitCorrupt}, // what a manifest announces is not there
+	{embedded.ErrNoCollection, exitUsage},
+	{history.ErrNoCollection, exitUsage},
+	{change.ErrSchema, exitUsage},
+	{flatfile.ErrInput, exitUsage},
+	{context.Canceled, exitInterrupted},
+}
+
+// usageError is a mistake in the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// hinted is an error with the command line that helps.
+type hinted struct {
+	error
+	try string
+}
+
+func (e hinted) Unwrap() error { return e.error }
+
+// reported is an error that the result has already told, such as damage that
+// verify found. It only sets the exit code.
+type reported struct{ error }
+
+func (e reported) Unwrap() error { return e.error }
+
+// withTry adds a command line that helps to an error of the given kind.
+func withTry(err, kind error, try string) error {
+	if errors.Is(err, kind) {
+		return hinted{err, try}
+	}
+	return err
+}
+
+func exitCode(err error) int {
+	if errors.As(err, new(usageError)) {
+		return exitUsage
+	}
+	for _, e := range exits {
+		if errors.Is(err, e.err) {
+			return e.code
+		}
+	}
+	return exitOther
+}
+
+// hint returns the command line that helps, or "".
+func hint(err error) string {
+	var h hinted
+	switch {
+	case errors.As(err, &h):
+		return h.try
+	case errors.As(err, new(usageError)):
+		return "tidemark --help"
+	case errors.Is(err, archive.ErrVersion):
+		return "a newer tidemark; this one is shown by: tidemark version"
+	}
+	return ""
+}

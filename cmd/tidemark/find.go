@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/history"
+)
+
+type findFlags struct {
+	from, to, collection, op string
+	minRows                  int64
+	limit                    int
+}
+
+// found is a transaction as --json prints it.
+type found struct {
+	Time       change.Time `json:"effective"`
+	Commit     change.Time `json:"commit"`
+	First      change.LSN  `json:"lsn_start"`
+	Last       change.LSN  `json:"lsn_end"`
+	Tx         change.TxID `json:"transaction"`
+	Rows       int64       `json:"rows"`
+	What       []foundIn   `json:"what"`
+	JustBefore string      `json:"just_before"` // a target
+}
+
+type foundIn struct {
+	Name string `json:"name"`
+	archive.Count
+}
+
+func newFind(c *console) *cobra.Command {
+	var f findFlags
+	cmd := &cobra.Command{
+		Use:   "find ARCHIVE",
+		Short: "Find transactions, newest first, and the point just before each",
+		Long: `Find transactions, newest first. ROWS counts the rows that the query is about;
+JUST BEFORE is the target that restores everything up to, but not including, the
+transaction.`,
+		Example: `  tidemark find /backup/shop --op delete --min-rows 1000
+  tidemark find /backup/shop --collection orders --from 2026-11-22T15:00Z`,
+		Args: args("ARCHIVE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runFind(cmd.Context(), c, args[0], f)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.from, "from", "", "at or after this time")
+	fl.StringVar(&f.to, "to", "", "at or before this time")
+	fl.StringVar(&f.collection, "collection", "", "that changed this collection")
+	fl.StringVar(&f.op, "op", "", "with this operation: insert, update, delete, truncate or schema")
+	fl.Int64Var(&f.minRows, "min-rows", 1, "that changed at least so many rows")
+	fl.IntVar(&f.limit, "limit", 20, "show so many at most; 0 for all")
+	return cmd
+}
+
+func (f *findFlags) query() (q history.Query, err error) {
+	q = history.Query{Collection: f.collection, MinRows: f.minRows}
+	if q.From, err = parseTime("--from", f.from); err != nil {
+		return q, err
+	}
+	if q.To, err = parseTime("--to", f.to); err != nil {
+		return q, err
+	}
+	if f.op != "" {
+		if q.Op, err = change.ParseOp(f.op); err != nil {
+			return q, usageError{err}
+		}
+	}
+	return q, nil
+}
+
+func runFind(ctx context.Context, c *console, name string, f findFlags) error {
+	q, err := f.query()
+	if err != nil {
+		return err
+	}
+	a, s, err := c.openState(ctx, name)
+	if err != nil {
+		return err
+	}
+	names := history.Names(s)
+	t := newTable("TIME (UTC)", "LSN>", "TX>", "ROWS>", "WHAT", "JUST BEFORE")
+	n, more := 0, false
+	for tx, err := range history.Find(ctx, a, s, q) {
+		if err != nil {
+			return err
+		}
+		if more = f.limit > 0 && n == f.limit; more {
+			break
+		}
+		n++
+		r := describe(&tx, names)
+		if err := c.emit("transaction", r); err != nil {
+			return err
+		}
+		t.add(strings.TrimSuffix(instant(r.Time), "Z"), r.Last.String(), count(int64(r.Tx)), count(r.Rows), r.words(), r.JustBefore)
+	}
+	switch {
+	case c.json:
+	case n == 0:
+		c.printf("no such transaction\n")
+	default:
+		t.print(c.out)
+	}
+	if more {
+		c.notef("There are more; see them with --limit 0.\n")
+	}
+	return nil
+}
+
+func describe(tx *history.Transaction, names map[change.CollectionID][]string) *found {
+	r := &found{Time: tx.Effective, Commit: tx.Commit, First: tx.First, Last: tx.Last, Tx: tx.ID, Rows: tx.Rows,
+		JustBefore: archive.AtLSN(tx.JustBefore()).String()}
+	for _, n := range tx.Counts {
+		r.What = append(r.What, foundIn{Name: history.Name(names, n.Collection), Count: n})
+	}
+	return r
+}
+
+// words says what a transaction did: "city +3 ~2 −1, region truncated".
+func (f *found) words() string {
+	var parts []string
+	for i := range f.What {
+		w := &f.What[i]
+		s := w.Name
+		for _, n := range []struct {
+			sign string
+			n    int64
+		}{{"+", w.Inserts}, {"~", w.Updates}, {"−", w.Deletes}} {
+			if n.n > 0 {
+				s += " " + n.sign + count(n.n)
+			}
+		}
+		if w.Truncates > 0 {
+			s += " truncated"
+		}
+		if w.Schemas > 0 {
+			s += " schema"
+		}
+		parts = append(parts, s)
+	}
+	return strings.Join(parts, ", ")
+}

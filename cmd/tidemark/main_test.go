@@ -1,0 +1,245 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/storage"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"tidemark": main})
+}
+
+// TestScripts runs the real binary; testdata/*.txtar say what must come out.
+//
+// Beside testscript's own commands there are
+//
+//	wantexit CODE tidemark …       the command ends with that exit code
+//	pick VAR GLOB [N]              sets VAR to the Nth file that matches, from 0; negative from the end
+//	flip FILE [OFFSET]             flips a bit of a byte; default the middle
+//	cut FILE                       takes away the second half
+//	swap FILE FILE                 exchanges two files
+//	edit FILE OLD NEW              replaces the first OLD in a file
+//	capturing ARCHIVE              waits until a capturer holds the archive
+//	setenv VAR REGEXP              sets VAR to the first group's match in stdout
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"wantexit":  wantExit,
+			"pick":      pick,
+			"flip":      flip,
+			"cut":       cut,
+			"swap":      swap,
+			"edit":      edit,
+			"capturing": capturing,
+			"setenv":    setenv,
+		},
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("TZ", "UTC")
+			return nil
+		},
+	})
+}
+
+func want(ts *testscript.TestScript, neg bool, args []string, least, most int, usage string) {
+	if neg || len(args) < least || len(args) > most {
+		ts.Fatalf("usage: %s", usage)
+	}
+}
+
+func wantExit(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 2, 1<<10, "wantexit CODE command …")
+	code, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	err = ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != code {
+		ts.Fatalf("exit code %d, want %d", got, code)
+	}
+}
+
+func pick(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 2, 3, "pick VAR GLOB [N]")
+	files, err := filepath.Glob(ts.MkAbs(args[1]))
+	ts.Check(err)
+	slices.Sort(files)
+	n := 0
+	if len(args) == 3 {
+		n, err = strconv.Atoi(args[2])
+		ts.Check(err)
+	}
+	if n < 0 {
+		n += len(files)
+	}
+	if n < 0 || n >= len(files) {
+		ts.Fatalf("%d files match %s", len(files), args[1])
+	}
+	ts.Setenv(args[0], files[n])
+}
+
+// rewrite changes a file, which may be read-only.
+func rewrite(ts *testscript.TestScript, name string, fn func([]byte) []byte) {
+	name = ts.MkAbs(name)
+	b, err := os.ReadFile(name)
+	ts.Check(err)
+	b = fn(b)
+	ts.Check(os.Remove(name))
+	ts.Check(os.WriteFile(name, b, 0o600))
+}
+
+func flip(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 1, 2, "flip FILE [OFFSET]")
+	rewrite(ts, args[0], func(b []byte) []byte {
+		at := len(b) / 2
+		if len(args) == 2 {
+			n, err := strconv.Atoi(args[1])
+			ts.Check(err)
+			at = n
+		}
+		b[at] ^= 4
+		return b
+	})
+}
+
+func cut(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 1, 1, "cut FILE")
+	rewrite(ts, args[0], func(b []byte) []byte { return b[:len(b)/2] })
+}
+
+func swap(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 2, 2, "swap FILE FILE")
+	a, b := ts.MkAbs(args[0]), ts.MkAbs(args[1])
+	ts.Check(os.Rename(a, a+".aside"))
+	ts.Check(os.Rename(b, a))
+	ts.Check(os.Rename(a+".aside", b))
+}
+
+func edit(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 3, 3, "edit FILE OLD NEW")
+	rewrite(ts, args[0], func(b []byte) []byte {
+		if !bytes.Contains(b, []byte(args[1])) {
+			ts.Fatalf("%s does not hold %q", args[0], args[1])
+		}
+		return bytes.Replace(b, []byte(args[1]), []byte(args[2]), 1)
+	})
+}
+
+// capturing waits until a capturer has claimed the archive.
+func capturing(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 1, 1, "capturing ARCHIVE")
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	bucket, err := storage.OpenDir(ts.MkAbs(args[0]), storage.DirOptions{ReadOnly: true})
+	ts.Check(err)
+	a, err := archive.Open(ctx, bucket, archive.OpenOptions{})
+	ts.Check(err)
+	for {
+		s, err := a.Load(ctx)
+		ts.Check(err)
+		if s.EpochOpen {
+			return
+		}
+	}
+}
+
+// setenv keeps a part of the last command's output.
+func setenv(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 2, 2, "setenv VAR REGEXP")
+	m := regexp.MustCompile(args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(m) < 2 {
+		ts.Fatalf("no match for %s", args[1])
+	}
+	ts.Setenv(args[0], m[1])
+}
+
+// TestExitCodes holds the table against UX: first fit decides.
+func TestExitCodes(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want int
+	}{
+		{errors.New("x"), exitOther},
+		{usageError{archive.ErrDamaged}, exitUsage},
+		{fmt.Errorf("a: %w", archive.ErrNotArchive), exitMissing},
+		{&archive.LockedError{}, exitFenced},
+		{&archive.UnrestorableError{}, exitOutside},
+		{&archive.UnrestorableError{Gap: &archive.Gap{}}, exitGap},
+		{&archive.ChainError{Err: archive.ErrVersion}, exitOther},
+		{&archive.ChainError{}, exitCorrupt},
+		{reported{archive.ErrDamaged}, exitCorrupt},
+		{context.Canceled, exitInterrupted},
+	} {
+		if got := exitCode(tt.err); got != tt.want {
+			t.Errorf("%v: exit code %d, want %d", tt.err, got, tt.want)
+		}
+	}
+}
+
+func TestText(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0:                               "0 µs",
+		1500 * time.Microsecond:         "1 ms",
+		2340 * time.Millisecond:         "2.3 s",
+		59 * time.Second:                "59 s",
+		62 * time.Second:                "1m 02s",
+		2*time.Hour + 14*time.Minute:    "2h 14m",
+		75 * time.Hour:                  "3d 03h",
+		-90 * time.Second:               "-1m 30s",
+		47*time.Hour + 59*time.Minute:   "47h 59m",
+		999*time.Millisecond + 999*1000: "999 ms",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("span(%d) = %q, want %q", d, got, want)
+		}
+	}
+	var b strings.Builder
+	tab := newTable("NAME", "N>")
+	tab.add("ä", "1,000")
+	tab.add("long", "7")
+	tab.print(&b)
+	if want := "NAME      N\nä     1,000\nlong      7\n"; b.String() != want {
+		t.Errorf("table:\n%s\nwant:\n%s", b.String(), want)
+	}
+}
+
+func TestPlace(t *testing.T) {
+	for _, tt := range []struct{ in, scheme, rest string }{
+		{"a/b", "dir", "a/b"},
+		{"dir:a", "dir", "a"},
+		{"./s3:x", "dir", "./s3:x"},
+		{"s3:x", "s3", "x"},
+	} {
+		scheme, rest, err := place(tt.in, "dir")
+		if err != nil || scheme != tt.scheme || rest != tt.rest {
+			t.Errorf("place(%q) = %q, %q, %v", tt.in, scheme, rest, err)
+		}
+	}
+	for _, in := range []string{"", "dir:"} {
+		if _, _, err := place(in, "dir"); exitCode(err) != exitUsage {
+			t.Errorf("place(%q): %v", in, err)
+		}
+	}
+}

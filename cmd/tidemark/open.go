@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/driver"
+	"github.com/tidemarkdb/tidemark/embedded"
+	"github.com/tidemarkdb/tidemark/storage"
+)
+
+// place splits what a person typed for an archive or a database into a scheme
+// and the rest. A plain path has the scheme def.
+func place(s, def string) (scheme, rest string, err error) {
+	if s == "" {
+		return "", "", usageError{fmt.Errorf("an empty path")}
+	}
+	scheme, rest, ok := strings.Cut(s, ":")
+	switch {
+	case !ok, strings.ContainsAny(scheme, `/\.`), runtime.GOOS == "windows" && len(scheme) == 1:
+		return def, s, nil
+	case rest == "":
+		return "", "", usageError{fmt.Errorf("%q names no path after its scheme", s)}
+	}
+	return scheme, rest, nil
+}
+
+// later are the schemes that are planned.
+var later = map[string]bool{"s3": true, "gs": true, "azblob": true, "sftp": true,
+	"postgres": true, "mysql": true, "sqlite": true, "etcd": true}
+
+// unsupported says that a scheme is not known, or not yet.
+func unsupported(what, scheme, want string) error {
+	if later[scheme] {
+		return usageError{fmt.Errorf("%s: is not supported yet as %s (want %s)", scheme, what, want)}
+	}
+	return usageError{fmt.Errorf("%s: is no known kind of %s (want %s); write ./%s: if it is a path", scheme, what, want, scheme)}
+}
+
+const (
+	wantArchive  = "a path or dir:PATH"
+	wantDatabase = "a path or embedded:PATH"
+)
+
+// openBucket opens the store of an archive that is there. One that may only be
+// read is opened for reading.
+func (c *console) openBucket(name string, write bool) (storage.Bucket, error) {
+	switch scheme, path, err := place(name, "dir"); {
+	case err != nil:
+		return nil, err
+	case scheme == "dir":
+		return c.keep(storage.OpenDir(path, storage.DirOptions{ReadOnly: !write}))
+	default:
+		return nil, unsupported("an archive", scheme, wantArchive)
+	}
+}
+
+// keep remembers to close a bucket when the command ends.
+func (c *console) keep(d *storage.Dir, err error) (storage.Bucket, error) {
+	if err != nil {
+		return nil, err
+	}
+	c.closers = append(c.closers, d)
+	return d, nil
+}
+
+// createBucket opens the store for an archive, making it when it isn't there.
+func (c *console) createBucket(name string) (storage.Bucket, error) {
+	switch scheme, path, err := place(name, "dir"); {
+	case err != nil:
+		return nil, err
+	case scheme == "dir":
+		return c.keep(storage.CreateDir(path, storage.DirOptions{}))
+	default:
+		return nil, unsupported("an archive", scheme, wantArchive)
+	}
+}
+
+// openArchive opens an archive; write says whether the command publishes.
+func (c *console) openArchive(ctx context.Context, name string, write bool) (*archive.Archive, error) {
+	bucket, err := c.openBucket(name, write)
+	if err != nil {
+		return nil, err
+	}
+	a, err := archive.Open(ctx, bucket, archive.OpenOptions{
+		Warn: func(err error) { c.log.Warn("damage that was got around", "error", err) }})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return a, nil
+}
+
+// openState opens an archive for reading and reads its chain.
+func (c *console) openState(ctx context.Context, name string) (*archive.Archive, *archive.State, error) {
+	a, err := c.openArchive(ctx, name, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := a.Load(ctx)
+	return a, s, damaged(err, name)
+}
+
+// damaged adds the way to see all the damage to an error that tells of some.
+func damaged(err error, archiveName string) error {
+	if err != nil && exitCode(err) == exitCorrupt && !errors.As(err, new(hinted)) {
+		return hinted{err, "tidemark verify " + shell(archiveName)}
+	}
+	return err
+}
+
+// openDB opens a database, making it if create is set and it isn't there.
+func openDB(name string, create bool) (*embedded.DB, error) {
+	switch scheme, path, err := place(name, "embedded"); {
+	case err != nil:
+		return nil, err
+	case scheme == "embedded":
+		db, err := embedded.Open(path, embedded.Options{MustExist: !create})
+		return db, withTry(err, embedded.ErrNoDatabase, "tidemark db create "+shell(name)+" COLLECTION COLUMN:TYPE…")
+	default:
+		return nil, unsupported("a database", scheme, wantDatabase)
+	}
+}
+
+// openTarget returns the place that a restore is to make.
+func openTarget(name string) (driver.Target, error) {
+	switch scheme, path, err := place(name, "embedded"); {
+	case err != nil:
+		return nil, err
+	case scheme == "embedded":
+		return embedded.NewTarget(path, embedded.Options{})
+	default:
+		return nil, unsupported("a destination", scheme, wantDatabase)
+	}
+}
+
+// shell writes an argument so that it can be pasted into a shell.
+func shell(s string) string {
+	plain := s != ""
+	for _, r := range s {
+		if !strings.ContainsRune("/._-:=+@,%", r) && !(r >= '0' && r <= '9') && !(r >= 'a' && r <= 'z') && !(r >= 'A' && r <= 'Z') && r < 128 {
+			plain = false
+		}
+	}
+	if plain {
+		return s
+	}
+	if os.PathSeparator == '\\' {
+		return `"` + s + `"`
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/restore"
+)
+
+// planReport is a plan as --json prints it.
+type planReport struct {
+	Requested archive.Target `json:"requested"`
+	Includes  string         `json:"includes"` // in words
+	Hash      change.Hash    `json:"plan_hash"`
+	Plan      *archive.Plan  `json:"plan"`
+}
+
+func newPlan(c *console) *cobra.Command {
+	var to string
+	cmd := &cobra.Command{
+		Use:   "plan ARCHIVE",
+		Short: "Show what a restore would read and reach, without doing it",
+		Long: `Show what a restore would read and reach, without doing it: the plan that
+restore carries out for the same target.
+
+A target is ` + targetForms + `.`,
+		Example: "  tidemark plan /backup/shop --to before:tx:88213",
+		Args:    args("ARCHIVE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runPlan(cmd.Context(), c, args[0], to)
+		},
+	}
+	toFlag(cmd, &to)
+	return cmd
+}
+
+func toFlag(cmd *cobra.Command, to *string) {
+	cmd.Flags().StringVar(to, "to", "", "the target (required)")
+}
+
+func runPlan(ctx context.Context, c *console, name, to string) error {
+	target, err := parseTarget("--to", to)
+	if err != nil {
+		return err
+	}
+	_, _, plan, err := c.prepare(ctx, name, target)
+	if err != nil {
+		return err
+	}
+	c.printTarget(target, plan)
+	c.printPlan(plan)
+	c.printf("\nrestore it with: tidemark restore %s DEST --to %s\n", shell(name), shell(archive.AtLSN(plan.Point.LSN).String()))
+	return c.emitPlan(target, plan)
+}
+
+func (c *console) emitPlan(target archive.Target, plan *archive.Plan) error {
+	hash, err := plan.Hash()
+	if err != nil {
+		return err
+	}
+	return c.emit("plan", planReport{Requested: target, Includes: target.Describe(), Hash: hash, Plan: plan})
+}
+
+// prepare opens an archive and plans for a target.
+func (c *console) prepare(ctx context.Context, name string, target archive.Target) (*archive.Archive, *archive.State, *archive.Plan, error) {
+	a, err := c.openArchive(ctx, name, false)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	state, plan, err := restore.Prepare(ctx, a, target)
+	return a, state, plan, damaged(nearest(err, name), name)
+}
+
+// nearest adds the way to the nearest restorable moment to an error that says
+// that a target can't be restored.
+func nearest(err error, name string) error {
+	var u *archive.UnrestorableError
+	var inside *archive.InsideTxError
+	switch {
+	case errors.As(err, &inside):
+		return hinted{err, fmt.Sprintf("tidemark plan %s --to %s", shell(name), archive.AtLSN(inside.Before))}
+	case !errors.As(err, &u):
+		return err
+	case u.Before != nil:
+		return hinted{err, fmt.Sprintf("tidemark plan %s --to %s", shell(name), archive.AtLSN(u.Before.LSN))}
+	case u.After != nil:
+		return hinted{err, fmt.Sprintf("tidemark plan %s --to %s", shell(name), archive.AtLSN(u.After.LSN))}
+	}
+	return hinted{err, "tidemark capture --once DB " + shell(name)}
+}
+
+// printTarget says what was asked for and what it leads to.
+func (c *console) printTarget(t archive.Target, plan *archive.Plan) {
+	c.printf("target    %s\n", t.Describe())
+	p := plan.Point
+	c.printf("reached   LSN %d", p.LSN)
+	if p.Tx != 0 {
+		c.printf(", the end of transaction %d", p.Tx)
+	}
+	c.printf("\n")
+	if p.Effective != 0 {
+		local := p.Effective.Std().In(time.Local)
+		c.printf("          %s", instant(p.Effective))
+		if _, offset := local.Zone(); offset != 0 {
+			c.printf(", here %s", local.Format("2006-01-02 15:04:05 -07:00"))
+		}
+		c.printf(", %s\n", ago(p.Effective, c.now()))
+	}
+}
+
+// printPlan says what is read, what comes out and what is left out.
+func (c *console) printPlan(p *archive.Plan) {
+	if b := p.Base; b == nil {
+		c.printf("base      none: the log starts at the empty database\n")
+	} else {
+		c.printf("base      snapshot at LSN %d, taken %s from the %s\n", b.LSN, instant(b.Taken), originName(b.Origin))
+	}
+	if n := len(p.Segments); n == 0 {
+		c.printf("log       none is needed\n")
+	} else {
+		first, last := p.Segments[0], p.Segments[n-1]
+		from := first.First
+		if p.Base != nil {
+			from = max(from, p.Base.LSN+1)
+		}
+		c.printf("log       LSN %d to %d, in %s\n", from, min(last.Last, p.Point.LSN), plural(int64(n), "segment", "segments"))
+	}
+	c.printf("reads     %s, about %s\n", size(p.Estimate.Read), plural(p.Estimate.Records, "record", "records"))
+	c.printf("yields    about %s in %s\n", plural(p.Estimate.Rows, "row", "rows"), plural(int64(len(p.Schemas)), "collection", "collections"))
+	c.printf("discards  %s\n", discards(p.Discards))
+}
+
+func originName(o archive.Origin) string {
+	if o == archive.OriginSynthetic {
+		return "archive"
+	}
+	return "database"
+}
+
+// discards says what the archive holds after a target.
+func discards(d archive.Discards) string {
+	if d.Records == 0 {
+		return "nothing: this is the end of the archive"
+	}
+	txs := plural(d.Txs, "transaction", "transactions")
+	if d.Txs != d.TxsUpTo {
+		txs = count(d.Txs) + " to " + plural(d.TxsUpTo, "transaction", "transactions")
+	}
+	s := fmt.Sprintf("%s after it, %s", txs, plural(d.Records, "record", "records"))
+	if d.Times != nil {
+		s += ", the last at " + instant(d.Times.To)
+	}
+	return s + " (they stay in the archive)"
+}

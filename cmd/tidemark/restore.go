@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/driver"
+	"github.com/tidemarkdb/tidemark/restore"
+)
+
+type restoreFlags struct {
+	to       string
+	memory   byteFlag
+	noDigest bool
+}
+
+// restored is the result of a restore as --json prints it.
+type restored struct {
+	Destination string `json:"destination"`
+	*restore.Result
+}
+
+func newRestore(c *console) *cobra.Command {
+	f := restoreFlags{memory: 512 << 20}
+	cmd := &cobra.Command{
+		Use:   "restore ARCHIVE DEST",
+		Short: "Bring the database back as it was at a target, in a new place",
+		Long: `Bring the database back as it was at a target, in a new place. DEST must not exist
+or be empty; nothing appears there before the restore is complete.
+
+A target is ` + targetForms + `.`,
+		Example: `  tidemark restore /backup/shop ./shop-restored.db --to lsn:88212
+  tidemark restore /backup/shop ./shop-restored.db --to '2026-11-22 15:32:07Z'`,
+		Args: args("ARCHIVE", "DEST"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runRestore(cmd.Context(), c, args[0], args[1], f)
+		},
+	}
+	toFlag(cmd, &f.to)
+	cmd.Flags().Var(&f.memory, "memory", "memory for sorting; more spills to disk")
+	cmd.Flags().BoolVar(&f.noDigest, "no-digest", false, "don't fingerprint the rows on their way")
+	return cmd
+}
+
+func runRestore(ctx context.Context, c *console, name, dest string, f restoreFlags) error {
+	target, err := parseTarget("--to", f.to)
+	if err != nil {
+		return err
+	}
+	dst, err := openTarget(dest)
+	if err != nil {
+		return err
+	}
+	a, state, plan, err := c.prepare(ctx, name, target)
+	if err != nil {
+		return err
+	}
+	if !c.quiet {
+		c.printTarget(target, plan)
+		c.printPlan(plan)
+		c.printf("\n")
+	}
+	if err := c.emitPlan(target, plan); err != nil {
+		return err
+	}
+	p := c.progress("restore", "rows")
+	res, err := restore.Execute(ctx, a, state, plan, dst, restore.Options{Memory: int64(f.memory), NoDigest: f.noDigest,
+		Progress: func(now restore.Progress) { p.update(now.Rows, now.Total) }})
+	p.close()
+	if err != nil {
+		return withTry(damaged(err, name), driver.ErrNotEmpty, fmt.Sprintf("tidemark restore %s %s --to %s", shell(name), shell(dest+"-2"), shell(f.to)))
+	}
+	c.printRestored(plan, res, dest)
+	res.Asked = target
+	return c.emit("restored", restored{Destination: dest, Result: res})
+}
+
+// printRestored reports what a restore has reached.
+func (c *console) printRestored(plan *archive.Plan, r *restore.Result, dest string) {
+	c.printf("restored %s, %s, to %s in %s\n", plural(r.Rows, "row", "rows"), size(r.Bytes), dest, span(r.Elapsed))
+	if len(r.Digests) > 0 {
+		names := make(map[any]string)
+		for _, s := range plan.Schemas {
+			names[s.Collection] = s.Name
+		}
+		t := newTable("COLLECTION", "ROWS>", "DIGEST")
+		for _, d := range r.Digests {
+			t.add(names[d.Collection], count(d.Rows), d.Digest.String())
+		}
+		t.print(c.out)
+	}
+	if r.Confirmed {
+		c.printf("the database itself showed the same digests at this LSN\n")
+	}
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// run executes one command line and returns its exit code.
+func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) int {
+	c := newConsole(in, out, errs)
+	defer c.close()
+	root := newRoot(c)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if !c.ready {
+		// The command line itself was refused, perhaps before its flags were read.
+		c.json = c.json || hasFlag(args, "--json")
+		err = usageError{err}
+	}
+	return c.fail(ctx, err)
+}
+
+func hasFlag(args []string, flag string) bool {
+	for _, a := range args {
+		if a == "--" {
+			return false
+		}
+		if a == flag {
+			return true
+		}
+	}
+	return false
+}
+
+func newRoot(c *console) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "tidemark",
+		Short: "Keep a provable history of a database; restore it as it was at any transaction",
+		Long: `Tidemark keeps a provable history of a database, snapshots plus a hash-chained
+log of row changes, and brings the database back as it was at any transaction.
+
+An ARCHIVE is a directory: a path, or dir:PATH.
+A DB is an embedded database: a path, or embedded:PATH.
+
+See it work on real data:  tidemark demo`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRun: func(*cobra.Command, []string) {
+			c.begin()
+		},
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetIn(c.in)
+	root.SetOut(c.out)
+	root.SetErr(c.errs)
+	flags := root.PersistentFlags()
+	flags.BoolVar(&c.json, "json", false, "print results as lines of JSON, each with a message_type")
+	flags.BoolVarP(&c.quiet, "quiet", "q", false, "print results only: no progress, no remarks, no logs below warnings")
+	flags.BoolVarP(&c.verbose, "verbose", "v", false, "print debugging logs")
+	flags.BoolVar(&c.noColor, "no-color", false, "no colours, even on a terminal")
+	root.AddGroup(
+		&cobra.Group{ID: "archive", Title: "Keep a history:"},
+		&cobra.Group{ID: "restore", Title: "Look at it and bring it back:"},
+		&cobra.Group{ID: "tools", Title: "Play and measure:"})
+	root.SetHelpCommandGroupID("tools")
+	add := func(group string, commands ...*cobra.Command) {
+		for _, cmd := range commands {
+			cmd.GroupID = group
+			root.AddCommand(cmd)
+		}
+	}
+	add("archive", newInit(c), newCapture(c), newSnapshot(c), newLabel(c), newStatus(c))
+	add("restore", newFind(c), newPlan(c), newRestore(c), newVerify(c))
+	add("tools", newDB(c), newDemo(c), newBench(c), newVersion(c))
+	return root
+}
+
+// args names the positional arguments that a command wants. One that ends in
+// "…" may come several times, one in brackets may be left out.
+func args(names ...string) cobra.PositionalArgs {
+	least, most := 0, 0
+	for _, n := range names {
+		if !strings.HasPrefix(n, "[") {
+			least++
+		}
+		most++
+		if strings.HasSuffix(n, "…") || strings.HasSuffix(n, "…]") {
+			most = 1 << 30
+		}
+	}
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return errors.New("missing " + strings.Join(names[len(args):least], " and ") + "; usage: " + cmd.UseLine())
+		case len(args) > most:
+			return errors.New("unexpected argument " + quote(args[most]) + "; usage: " + cmd.UseLine())
+		}
+		return nil
+	}
+}
