@@ -93,7 +93,29 @@ func readAll(ctx context.Context, b storage.Bucket, ref Ref, whole bool) (record
 		}
 		records = append(records, copyRecords(b.Records())...)
 	}
-	return records, r.VerifyRecords(ctx)
+	if whole {
+		return records, r.VerifyRecords(ctx)
+	}
+	return records, verifyWhileReading(ctx, r)
+}
+
+// verifyWhileReading reads all of a pack as a verification does that wants its
+// records too.
+func verifyWhileReading(ctx context.Context, r *Reader) error {
+	if r.Index().Kind == Run {
+		for _, err := range r.VerifyRows(ctx) {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, err := range r.VerifyTxs(ctx) {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // TestEveryByteCounts flips each byte of small packs, cuts them at each length

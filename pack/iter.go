@@ -15,38 +15,47 @@ import (
 // transaction; [Reader.Blocks] with [Block.Txs] has no such need. The sequence
 // ends at the first error.
 func (r *Reader) Txs(ctx context.Context, from change.LSN) iter.Seq2[*change.Tx, error] {
-	return func(yield func(*change.Tx, error) bool) {
-		first, err := r.txStart(ctx, from)
+	return func(yield func(*change.Tx, error) bool) { r.txs(ctx, from, nil, yield) }
+}
+
+// txs is Txs; v, unless it is nil, takes in every block before its transactions
+// are yielded, and proves the pack at its end. from is then 0.
+func (r *Reader) txs(ctx context.Context, from change.LSN, v *verifier, yield func(*change.Tx, error) bool) {
+	first, err := r.txStart(ctx, from)
+	if err != nil {
+		yield(nil, err)
+		return
+	}
+	s := stitcher{r: r, ctx: ctx, w: r.window(len(r.ix.Blocks), aheadFrom(first))}
+	defer s.close()
+	for i := first; i < len(r.ix.Blocks); i++ {
+		b, err := s.read(i)
+		if err == nil && v != nil {
+			err = v.block(i, b)
+		}
 		if err != nil {
 			yield(nil, err)
 			return
 		}
-		if first == len(r.ix.Blocks) {
-			return
-		}
-		s := stitcher{r: r, ctx: ctx, w: r.window(len(r.ix.Blocks), aheadFrom(first))}
-		defer s.close()
-		for i := first; i < len(r.ix.Blocks); i++ {
-			b, err := s.read(i)
+		for j := range b.txs {
+			tx, err := s.part(b, &b.txs[j])
 			if err != nil {
-				yield(nil, err)
+				yield(nil, r.corrupt(i, r.ix.Blocks[i].Offset, err))
 				return
 			}
-			for j := range b.txs {
-				tx, err := s.part(b, &b.txs[j])
-				if err != nil {
-					yield(nil, r.corrupt(i, r.ix.Blocks[i].Offset, err))
-					return
-				}
-				if tx != nil && tx.Last() >= from && !yield(tx, nil) {
-					return
-				}
+			if tx != nil && tx.Last() >= from && !yield(tx, nil) {
+				return
 			}
 		}
-		if s.open {
-			i := len(r.ix.Blocks) - 1
-			yield(nil, r.corrupt(i, r.ix.Blocks[i].Offset, fmt.Errorf("the pack ends inside transaction %d", s.tx.ID)))
-		}
+	}
+	if s.open {
+		i := len(r.ix.Blocks) - 1
+		err = r.corrupt(i, r.ix.Blocks[i].Offset, fmt.Errorf("the pack ends inside transaction %d", s.tx.ID))
+	} else if v != nil {
+		err = v.end()
+	}
+	if err != nil {
+		yield(nil, err)
 	}
 }
 

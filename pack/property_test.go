@@ -3,6 +3,7 @@ package pack
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"slices"
 	"sort"
 	"testing"
@@ -160,8 +161,12 @@ func copyRecords(rs []change.Record) []change.Record {
 
 // readTxs reads all transactions from an LSN on.
 func readTxs(t *rapid.T, r *Reader, from change.LSN) []*change.Tx {
+	return copyTxs(t, r.Txs(t.Context(), from))
+}
+
+func copyTxs(t *rapid.T, txs iter.Seq2[*change.Tx, error]) []*change.Tx {
 	var got []*change.Tx
-	for tx, err := range r.Txs(t.Context(), from) {
+	for tx, err := range txs {
 		check(t, err)
 		c := *tx
 		c.Records = copyRecords(tx.Records)
@@ -194,6 +199,7 @@ func TestLogProperty(t *testing.T) {
 			t.Fatalf("index (-written +read):\n%s", diff)
 		}
 		checkTxs(t, txs, readTxs(t, r, 0))
+		checkTxs(t, txs, copyTxs(t, r.VerifyTxs(t.Context())))
 		check(t, r.VerifyRecords(t.Context()))
 		checkLogSeeks(t, r, txs)
 		checkSkips(t, r)
@@ -313,11 +319,12 @@ func TestRunProperty(t *testing.T) {
 		row := RowKey{rapid.SampledFrom([]change.CollectionID{0, 1, 2, 3, 1 << 31}).Draw(t, "collection"), drawKey(t)}
 		from := sort.Search(len(records), func(i int) bool { return rowOf(&records[i]).Compare(row) >= 0 })
 		for _, c := range []struct {
+			rows iter.Seq2[*change.Record, error]
 			row  RowKey
 			want []change.Record
-		}{{RowKey{}, records}, {row, records[from:]}} {
+		}{{r.VerifyRows(t.Context()), RowKey{}, records}, {r.Records(t.Context(), RowKey{}), RowKey{}, records}, {r.Records(t.Context(), row), row, records[from:]}} {
 			var got []change.Record
-			for rec, err := range r.Records(t.Context(), c.row) {
+			for rec, err := range c.rows {
 				check(t, err)
 				got = append(got, copyRecords([]change.Record{*rec})...)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/tidemarkdb/tidemark/change"
@@ -12,11 +13,7 @@ import (
 // Verify reads the whole pack and proves every byte of it, without decoding a
 // record.
 func (r *Reader) Verify(ctx context.Context) error {
-	head, err := r.read(ctx, -1, 0, headerSize, nil)
-	if err != nil {
-		return err
-	}
-	if err := r.checkHeader(head); err != nil {
+	if err := r.proveRest(ctx); err != nil {
 		return err
 	}
 	w := r.window(len(r.ix.Blocks), readAhead)
@@ -30,30 +27,96 @@ func (r *Reader) Verify(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// proveRest proves what lies outside blocks and tail: header and filters.
+func (r *Reader) proveRest(ctx context.Context) error {
+	head, err := r.read(ctx, -1, 0, headerSize, nil)
+	if err != nil {
+		return err
+	}
+	if err := r.checkHeader(head); err != nil {
+		return err
+	}
 	return r.loadFilters(ctx, 0, len(r.ix.Blocks))
 }
 
 // VerifyRecords proves the whole pack, decodes every record, and holds order,
 // transactions, statistics, tombstones and filters against what the records say.
 func (r *Reader) VerifyRecords(ctx context.Context) error {
-	if err := r.Verify(ctx); err != nil {
+	v, err := r.verifier(ctx, r.ix.Kind)
+	if err != nil {
 		return err
 	}
-	v := verifier{r: r, stats: make(map[change.CollectionID]*CollectionInfo)}
 	i := 0
 	for b, err := range r.Blocks(ctx, 0, len(r.ix.Blocks), 0) {
+		if err == nil {
+			err = v.block(i, b)
+		}
 		if err != nil {
 			return err
 		}
-		if err := v.block(i, b); err != nil {
-			return r.corrupt(i, r.ix.Blocks[i].Offset, err)
-		}
 		i++
 	}
-	if err := v.end(); err != nil {
-		return r.corrupt(-1, r.ref.Size-r.ref.Tail, err)
+	return v.end()
+}
+
+// VerifyTxs yields the transactions of a log pack, as [Reader.Txs] does, and
+// proves on the way, with one reading of the pack, what [Reader.VerifyRecords]
+// proves: all of it is proved when the sequence has ended without an error.
+func (r *Reader) VerifyTxs(ctx context.Context) iter.Seq2[*change.Tx, error] {
+	return func(yield func(*change.Tx, error) bool) {
+		v, err := r.verifier(ctx, Log)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		r.txs(ctx, 0, v, yield)
 	}
-	return nil
+}
+
+// VerifyRows is to a run pack and [Reader.Records] what VerifyTxs is to a log
+// pack.
+func (r *Reader) VerifyRows(ctx context.Context) iter.Seq2[*change.Record, error] {
+	return func(yield func(*change.Record, error) bool) {
+		v, err := r.verifier(ctx, Run)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		i := 0
+		for b, err := range r.Blocks(ctx, 0, len(r.ix.Blocks), 0) {
+			if err == nil {
+				err = v.block(i, b)
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for j := range b.records {
+				if !yield(&b.records[j], nil) {
+					return
+				}
+			}
+			i++
+		}
+		if err := v.end(); err != nil {
+			yield(nil, err)
+		}
+	}
+}
+
+// verifier proves that the pack is of a kind, and what lies outside its
+// blocks, which the verifier then takes in order.
+func (r *Reader) verifier(ctx context.Context, kind Kind) (*verifier, error) {
+	if r.ix.Kind != kind {
+		return nil, r.corrupt(-1, 0, fmt.Errorf("it is a %s pack, want a %s pack", r.ix.Kind, kind))
+	}
+	if err := r.proveRest(ctx); err != nil {
+		return nil, err
+	}
+	return &verifier{r: r, stats: make(map[change.CollectionID]*CollectionInfo)}, nil
 }
 
 // verifier derives the index again from the records.
@@ -67,7 +130,15 @@ type verifier struct {
 	last       RowKey
 }
 
+// block takes in block n, which is proved and decoded.
 func (v *verifier) block(n int, b *Block) error {
+	if err := v.check(n, b); err != nil {
+		return v.r.corrupt(n, v.r.ix.Blocks[n].Offset, err)
+	}
+	return nil
+}
+
+func (v *verifier) check(n int, b *Block) error {
 	info := &v.r.ix.Blocks[n]
 	for i := range b.txs {
 		p := &b.txs[i]
@@ -136,7 +207,15 @@ func (v *verifier) record(r *change.Record, filtered bool, filter []byte) error 
 	return nil
 }
 
+// end compares the index with what the blocks said.
 func (v *verifier) end() error {
+	if err := v.checkIndex(); err != nil {
+		return v.r.corrupt(-1, v.r.ref.Size-v.r.ref.Tail, err)
+	}
+	return nil
+}
+
+func (v *verifier) checkIndex() error {
 	ix := v.r.ix
 	switch {
 	case v.open.After:
