@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,43 +88,52 @@ func Run(ctx context.Context, a *archive.Archive, t archive.Target, dst driver.T
 }
 
 // Execute carries out a plan that [Prepare] made for the state. On an error the
-// destination is as it was before.
-func Execute(ctx context.Context, a *archive.Archive, state *archive.State, plan *archive.Plan, dst driver.Target, o Options) (res *Result, err error) {
-	began := time.Now()
+// destination is as it was before; an error that wraps [ErrPreflight] came
+// before anything was written.
+func Execute(ctx context.Context, a *archive.Archive, state *archive.State, plan *archive.Plan, dst driver.Target, o Options) (*Result, error) {
 	l := newLoad(o, plan)
 	stop := l.report()
 	defer stop()
+	// The log hash is known only when the log was read, which may take long:
+	// a destination that is no good is refused before.
+	if err := dst.Preflight(ctx, wanted(plan, archive.Reached{Point: plan.Point})); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPreflight, err)
+	}
 	rows, err := archive.At(ctx, a.Bucket(), plan, archive.AtOptions{Memory: o.Memory, TempDir: o.TempDir, Parts: o.Parts})
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-
-	want := wanted(plan, rows.Reached())
-	if err := dst.Preflight(ctx, want); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrPreflight, err)
+	res, err := l.into(ctx, state, rows, dst)
+	if err != nil {
+		return nil, errors.Join(err, rows.Close(), dst.Abort())
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, dst.Abort())
-		}
-	}()
-	if err := dst.Begin(ctx, want); err != nil {
-		return nil, err
+	return res, nil
+}
+
+// into fills the target and gives it its name. It closes the rows when they
+// are loaded; after an error both are the caller's to clean up.
+func (l *load) into(ctx context.Context, state *archive.State, rows *archive.Rows, dst driver.Target) (*Result, error) {
+	if err := dst.Begin(ctx, wanted(l.plan, rows.Reached())); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPreflight, err)
 	}
 	l.phase.Store(phaseLoad)
 	if err := l.run(ctx, rows, dst); err != nil {
 		return nil, err
 	}
-	res = l.result(rows.Reached())
-	if res.Confirmed, err = confirm(state, plan.Point.LSN, res.Digests); err != nil {
+	res := l.result(rows.Reached())
+	var err error
+	if res.Confirmed, err = confirm(state, l.plan.Point.LSN, res.Digests); err != nil {
+		return nil, err
+	}
+	// Before the destination has its name: from then on nothing may fail.
+	if err := rows.Close(); err != nil {
 		return nil, err
 	}
 	l.phase.Store(phaseFinish)
 	if err := dst.Finish(ctx); err != nil {
 		return nil, err
 	}
-	res.Elapsed = time.Since(began)
+	res.Elapsed = time.Since(l.began)
 	return res, nil
 }
 
@@ -140,6 +150,7 @@ var phaseNames = [...]string{phaseRead: "read", phaseLoad: "load", phaseFinish: 
 type load struct {
 	o       Options
 	plan    *archive.Plan
+	began   time.Time
 	phase   atomic.Int32
 	rows    atomic.Int64
 	bytes   atomic.Int64
@@ -148,7 +159,7 @@ type load struct {
 }
 
 func newLoad(o Options, plan *archive.Plan) *load {
-	l := &load{o: o, plan: plan, digests: make(map[change.CollectionID]*change.Digest)}
+	l := &load{o: o, plan: plan, began: time.Now(), digests: make(map[change.CollectionID]*change.Digest)}
 	for _, s := range plan.Schemas {
 		l.digests[s.Collection] = new(change.Digest)
 	}
@@ -163,13 +174,21 @@ func (l *load) run(ctx context.Context, rows *archive.Rows, dst driver.Target) e
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, part := range rows.Parts() {
-		g.Go(func() error { return dst.Load(ctx, l.watch(part, schemas)) })
+		g.Go(func() error {
+			ended := false
+			err := dst.Load(ctx, l.watch(part, schemas, &ended))
+			if err == nil && !ended {
+				err = errors.New("the target left rows unread and reported no error")
+			}
+			return err
+		})
 	}
 	return g.Wait()
 }
 
-// watch passes a part's rows on and keeps count of them.
-func (l *load) watch(part iter.Seq2[*change.Record, error], schemas map[change.CollectionID]*change.Schema) iter.Seq2[*change.Record, error] {
+// watch passes a part's rows on and keeps count of them. It sets ended when all
+// were taken.
+func (l *load) watch(part iter.Seq2[*change.Record, error], schemas map[change.CollectionID]*change.Schema, ended *bool) iter.Seq2[*change.Record, error] {
 	return func(yield func(*change.Record, error) bool) {
 		own := make(map[change.CollectionID]*change.Digest)
 		var schema *change.Schema
@@ -180,6 +199,7 @@ func (l *load) watch(part iter.Seq2[*change.Record, error], schemas map[change.C
 			l.bytes.Add(bytes)
 			rows, bytes = 0, 0
 		}
+		n := 0
 		for rec, err := range part {
 			if err == nil {
 				if schema == nil || schema.Collection != rec.Collection {
@@ -191,7 +211,7 @@ func (l *load) watch(part iter.Seq2[*change.Record, error], schemas map[change.C
 				}
 				rows += max(1, rec.Count)
 				bytes += int64(len(rec.Key) + len(rec.Image))
-				if rows&1023 == 0 {
+				if n++; n%1024 == 0 {
 					flush()
 				}
 			}
@@ -200,6 +220,7 @@ func (l *load) watch(part iter.Seq2[*change.Record, error], schemas map[change.C
 			}
 		}
 		flush()
+		*ended = true
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		for id, d := range own {
@@ -253,26 +274,30 @@ func wanted(plan *archive.Plan, reached archive.Reached) driver.State {
 		Schemas: plan.Schemas, NextID: plan.NextID, Rows: plan.Estimate.Rows, Bytes: plan.Estimate.Bytes}
 }
 
-// confirm compares with what the source itself showed at the same LSN, if it
-// did and the rows were fingerprinted.
+// confirm compares with what the source itself showed at the same LSN, and
+// reports whether it showed all of it. Without fingerprints it can't tell.
 func confirm(state *archive.State, lsn change.LSN, got []archive.CollectionDigest) (bool, error) {
-	want := shown(state, lsn)
-	if want == nil || got == nil {
+	if got == nil {
 		return false, nil
 	}
-	for _, g := range got {
-		w, ok := want[g.Collection]
-		if ok && (w.Rows != g.Rows || w.Digest != g.Digest) {
-			return false, fmt.Errorf("collection %d at LSN %d: the source had %d rows with digest %s, the archive yields %d with %s: %w",
-				g.Collection, lsn, w.Rows, w.Digest, g.Rows, g.Digest, ErrMismatch)
+	seen := make(map[change.CollectionID]bool)
+	for _, want := range shown(state, lsn) {
+		i := slices.IndexFunc(got, func(g archive.CollectionDigest) bool { return g.Collection == want.Collection })
+		if i < 0 {
+			return false, fmt.Errorf("collection %d at LSN %d: the source had %d rows with digest %s, the archive yields no such collection: %w",
+				want.Collection, lsn, want.Rows, want.Digest, ErrMismatch)
 		}
+		if g := got[i]; want != g {
+			return false, fmt.Errorf("collection %d at LSN %d: the source had %d rows with digest %s, the archive yields %d with %s: %w",
+				g.Collection, lsn, want.Rows, want.Digest, g.Rows, g.Digest, ErrMismatch)
+		}
+		seen[want.Collection] = true
 	}
-	return true, nil
+	return len(seen) == len(got), nil
 }
 
-// shown returns the digests that the source itself showed at an LSN, or nil.
-func shown(state *archive.State, lsn change.LSN) map[change.CollectionID]archive.CollectionDigest {
-	var all []archive.CollectionDigest
+// shown returns the digests that the source itself showed at an LSN.
+func shown(state *archive.State, lsn change.LSN) (all []archive.CollectionDigest) {
 	for i := range state.Digests {
 		if d := &state.Digests[i].Body; d.LSN == lsn {
 			all = append(all, d.Digests...)
@@ -283,12 +308,5 @@ func shown(state *archive.State, lsn change.LSN) map[change.CollectionID]archive
 			all = append(all, s.Digests...)
 		}
 	}
-	if all == nil {
-		return nil
-	}
-	m := make(map[change.CollectionID]archive.CollectionDigest)
-	for _, d := range all {
-		m[d.Collection] = d
-	}
-	return m
+	return all
 }
