@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -61,7 +63,9 @@ type VerifyOptions struct {
 }
 
 // Verify proves what the archive holds and reports everything that is wrong,
-// not only the first thing. The error is for what kept it from looking.
+// not only the first thing; each object is reported once. The error is for what
+// kept it from looking, such as a store that is away: the report then holds
+// what was found elsewhere, and may be nil.
 func Verify(ctx context.Context, a *archive.Archive, o VerifyOptions) (*Report, error) {
 	if o.Level == 0 {
 		o.Level = LevelObjects
@@ -73,53 +77,64 @@ func Verify(ctx context.Context, a *archive.Archive, o VerifyOptions) (*Report, 
 	if err != nil {
 		return nil, err
 	}
-	v := &verifier{a: a, o: o, report: Report{Level: o.Level.String(), Manifests: chain.Manifests, Objects: chain.Objects,
-		Bytes: chain.Bytes, Findings: chain.Findings}}
-	if o.Level == LevelChain || chain.State == nil {
-		return &v.report, nil
+	v := &verifier{a: a, o: o, known: make(map[string]bool), report: Report{Level: o.Level.String(),
+		Manifests: chain.Manifests, Objects: chain.Objects, Bytes: chain.Bytes, Findings: chain.Findings}}
+	for _, f := range chain.Findings {
+		v.known[f.Key] = true
 	}
-	return &v.report, v.packs(ctx, chain.State)
+	if o.Level > LevelChain && chain.State != nil {
+		err = v.packs(ctx, chain.State)
+	}
+	slices.SortStableFunc(v.report.Findings, func(a, b archive.Finding) int { return strings.Compare(a.Key, b.Key) })
+	return &v.report, err
 }
 
 type verifier struct {
-	a    *archive.Archive
-	o    VerifyOptions
-	done atomic.Int64
-	all  int64
+	a     *archive.Archive
+	o     VerifyOptions
+	known map[string]bool // objects that are missing or of the wrong size
+	done  atomic.Int64
+	all   int64
 
 	mu     sync.Mutex
-	report Report // guarded by mu while goroutines run
+	report Report  // guarded by mu while goroutines run
+	unread []error // guarded by mu; what kept us from looking at single objects
 }
 
-// packs checks segments and snapshots, several at once.
+// packs checks segments and snapshots, several packs at once.
 func (v *verifier) packs(ctx context.Context, s *archive.State) error {
-	for _, seg := range s.Segments {
-		v.all += int64(len(seg.Body.Packs))
+	for i := range s.Segments {
+		v.all += int64(len(s.Segments[i].Body.Packs))
 	}
-	for _, snap := range s.Snapshots {
-		v.all += int64(len(snap.Body.Runs))
+	for i := range s.Snapshots {
+		v.all += int64(len(s.Snapshots[i].Body.Runs))
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(v.o.Parallel)
 	for i := range s.Segments {
-		seq, seg := s.Segments[i].Seq, &s.Segments[i].Body
-		before, _ := s.LogHashAt(seg.First - 1)
-		g.Go(func() error {
-			return v.note(ctx, seq, archive.ManifestKey(s.Timeline, seq), v.segment(ctx, seg, before))
-		})
+		seg := &segmentCheck{v: v, seq: s.Segments[i].Seq, key: archive.ManifestKey(s.Timeline, s.Segments[i].Seq), want: &s.Segments[i].Body}
+		before, _ := s.LogHashAt(seg.want.First - 1)
+		g.Go(func() error { return seg.run(ctx, before) })
 	}
 	for i := range s.Snapshots {
-		seq, snap := s.Snapshots[i].Seq, &s.Snapshots[i].Body
-		g.Go(func() error {
-			return v.note(ctx, seq, archive.ManifestKey(s.Timeline, seq), v.snapshot(ctx, snap))
-		})
+		base := newBaseCheck(v, s.Snapshots[i].Seq, archive.ManifestKey(s.Timeline, s.Snapshots[i].Seq), &s.Snapshots[i].Body)
+		for n := range base.want.Runs {
+			g.Go(func() error { return base.run(ctx, n) })
+		}
+		if len(base.want.Runs) == 0 {
+			g.Go(func() error { return base.end(ctx) })
+		}
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return errors.Join(v.unread...)
 }
 
-// note turns what is wrong with what a manifest announces into a finding; what
-// kept us from looking stays an error.
-func (v *verifier) note(ctx context.Context, seq archive.Seq, key string, err error) error {
+// note turns what is wrong with an object into a finding. What kept us from
+// looking at it is put down, and ends the verification when it concerns the
+// whole store.
+func (v *verifier) note(ctx context.Context, key string, seq archive.Seq, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -128,73 +143,92 @@ func (v *verifier) note(ctx context.Context, seq archive.Seq, key string, err er
 	case errors.Is(err, storage.ErrUnavailable):
 		return err
 	}
-	var corrupt *pack.CorruptError
-	if errors.As(err, &corrupt) {
-		key = corrupt.Key
-	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.report.Findings = append(v.report.Findings,
-		archive.Finding{Key: key, Want: fmt.Sprintf("what manifest %d announces", seq), Found: err.Error()})
+	if damage(err) {
+		v.report.Findings = append(v.report.Findings, archive.Finding{Key: key, Want: fmt.Sprintf("what manifest %d announces", seq), Found: err.Error()})
+	} else {
+		v.unread = append(v.unread, err)
+	}
 	return nil
 }
 
-// open opens a pack and proves all that it says of itself.
-func (v *verifier) open(ctx context.Context, ref pack.Ref) (*pack.Reader, error) {
+// damage tells what an object is from what kept us from looking at it.
+func damage(err error) bool {
+	for _, e := range []error{pack.ErrCorrupt, pack.ErrVersion, pack.ErrLimit, archive.ErrDamaged, storage.ErrNotFound} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func damaged(key string, err error) error { return fmt.Errorf("%s: %w: %w", key, err, pack.ErrCorrupt) }
+
+// pack proves one pack, with read at level records and as it lies below, and
+// reports whether it is good.
+func (v *verifier) pack(ctx context.Context, seq archive.Seq, ref pack.Ref, read func(*pack.Reader) error) (bool, error) {
+	defer func() {
+		if n := v.done.Add(1); v.o.Progress != nil {
+			v.o.Progress(n, v.all)
+		}
+	}()
+	if v.known[ref.Key] {
+		return false, nil
+	}
 	r, err := pack.Open(ctx, v.a.Bucket(), ref)
-	if err != nil {
-		return nil, err
-	}
-	if v.o.Level >= LevelRecords {
-		err = r.VerifyRecords(ctx)
-	} else {
-		err = r.Verify(ctx)
-	}
-	if err != nil {
+	if err == nil {
+		if v.o.Level < LevelRecords {
+			err = r.Verify(ctx)
+		} else if err = read(r); err == nil {
+			v.mu.Lock()
+			v.report.Records += ref.Records
+			v.mu.Unlock()
+		}
 		r.Close()
-		return nil, err
 	}
-	return r, nil
+	return err == nil, v.note(ctx, ref.Key, seq, err)
 }
 
-func (v *verifier) finished(records int64) {
-	v.mu.Lock()
-	v.report.Records += records
-	v.mu.Unlock()
-	if n := v.done.Add(1); v.o.Progress != nil {
-		v.o.Progress(n, v.all)
-	}
+// segmentCheck reads a segment as a restore does and works out its manifest again.
+type segmentCheck struct {
+	v    *verifier
+	seq  archive.Seq
+	key  string // of the manifest
+	want *archive.Segment
 }
 
-// segment reads a segment as a restore does and works out its manifest again.
-func (v *verifier) segment(ctx context.Context, want *archive.Segment, prev change.Hash) error {
-	b := archive.NewSegmentBuilder(prev)
-	for _, ref := range want.Packs {
-		r, err := v.open(ctx, ref)
+func (c *segmentCheck) run(ctx context.Context, before change.Hash) error {
+	b := archive.NewSegmentBuilder(before)
+	good := true // so far: what follows something damaged is looked at by itself
+	for _, ref := range c.want.Packs {
+		ok, err := c.v.pack(ctx, c.seq, ref, func(r *pack.Reader) error {
+			for tx, err := range r.VerifyTxs(ctx) {
+				if err != nil {
+					return err
+				}
+				if !good {
+					continue
+				}
+				if err := b.Add(tx); err != nil {
+					return damaged(ref.Key, err)
+				}
+			}
+			return nil
+		})
 		if err != nil {
 			return err
 		}
-		defer r.Close()
-		if v.o.Level >= LevelRecords {
-			for tx, err := range r.Txs(ctx, 0) {
-				if err == nil {
-					err = b.Add(tx)
-				}
-				if err != nil {
-					return fmt.Errorf("%s: %w", ref.Key, err)
-				}
-			}
-		}
-		v.finished(ref.Records)
+		good = good && ok
 	}
-	if v.o.Level < LevelRecords {
+	if !good || c.v.o.Level < LevelRecords {
 		return nil
 	}
 	got := b.Segment()
-	got.Packs, got.CoveredUntil = want.Packs, want.CoveredUntil
-	if field := difference(got, *want); field != "" {
-		return fmt.Errorf("segment of LSNs %d to %d: its records do not yield the %s that its manifest states: %w",
-			want.First, want.Last, field, pack.ErrCorrupt)
+	got.Packs, got.CoveredUntil = c.want.Packs, c.want.CoveredUntil
+	if field := difference(got, *c.want); field != "" {
+		return c.v.note(ctx, c.key, c.seq, fmt.Errorf("segment of LSNs %d to %d: the records of its packs, from %s on, do not yield the %s that the manifest states: %w",
+			c.want.First, c.want.Last, c.want.Packs[0].Key, field, pack.ErrCorrupt))
 	}
 	return nil
 }
@@ -214,46 +248,103 @@ func difference(a, b archive.Segment) string {
 	return ""
 }
 
-// snapshot reads the runs of a base; at level records it works out the digests
-// again.
-func (v *verifier) snapshot(ctx context.Context, want *archive.Snapshot) error {
-	schemas := make(map[change.CollectionID]*change.Schema)
-	digests := make(map[change.CollectionID]*change.Digest)
+// baseCheck reads the runs of a base, several at once, and works out its
+// digests again.
+type baseCheck struct {
+	v       *verifier
+	seq     archive.Seq
+	key     string // of the manifest
+	want    *archive.Snapshot
+	schemas map[change.CollectionID]*change.Schema
+
+	mu      sync.Mutex
+	left    int                                    // guarded by mu; runs not read yet
+	bad     bool                                   // guarded by mu; a run is not good
+	rows    [][2]pack.RowKey                       // guarded by mu; first and last row of each run
+	digests map[change.CollectionID]*change.Digest // guarded by mu
+}
+
+func newBaseCheck(v *verifier, seq archive.Seq, key string, want *archive.Snapshot) *baseCheck {
+	c := &baseCheck{v: v, seq: seq, key: key, want: want, left: len(want.Runs), rows: make([][2]pack.RowKey, len(want.Runs)),
+		schemas: make(map[change.CollectionID]*change.Schema), digests: make(map[change.CollectionID]*change.Digest)}
 	for _, s := range want.Schemas {
-		schemas[s.Collection], digests[s.Collection] = s, new(change.Digest)
+		c.schemas[s.Collection], c.digests[s.Collection] = s, new(change.Digest)
 	}
-	for _, ref := range want.Runs {
-		r, err := v.open(ctx, ref)
-		if err != nil {
-			return err
+	return c
+}
+
+// run reads run n; the last one to be read compares.
+func (c *baseCheck) run(ctx context.Context, n int) error {
+	own := make(map[change.CollectionID]*change.Digest)
+	var span [2]pack.RowKey
+	ok, err := c.v.pack(ctx, c.seq, c.want.Runs[n], func(r *pack.Reader) error {
+		if blocks := r.Index().Blocks; len(blocks) > 0 {
+			span = [2]pack.RowKey{blocks[0].FirstRow, blocks[len(blocks)-1].LastRow}
 		}
-		defer r.Close()
-		if v.o.Level >= LevelRecords {
-			for rec, err := range r.Records(ctx, pack.RowKey{}) {
-				if err != nil {
-					return err
-				}
-				s := schemas[rec.Collection]
-				if s == nil {
-					return fmt.Errorf("%s holds rows of collection %d, which the snapshot does not list: %w", ref.Key, rec.Collection, pack.ErrCorrupt)
-				}
-				if err := digests[rec.Collection].Add(s, rec.Key, rec.Image, max(1, rec.Count)); err != nil {
-					return fmt.Errorf("%s: %w", ref.Key, err)
-				}
+		for rec, err := range r.VerifyRows(ctx) {
+			if err != nil {
+				return err
+			}
+			if err := c.row(own, rec); err != nil {
+				return damaged(c.want.Runs[n].Key, err)
 			}
 		}
-		v.finished(ref.Records)
-	}
-	if v.o.Level < LevelRecords {
 		return nil
+	})
+	if err != nil {
+		return err
 	}
-	var errs []error
-	for _, w := range want.Digests {
-		d := digests[w.Collection]
-		if d == nil || d.Rows != w.Rows || d.Sum() != w.Digest {
-			errs = append(errs, fmt.Errorf("snapshot at LSN %d: the rows of collection %d do not yield the digest that its manifest states: %w",
-				want.LSN, w.Collection, pack.ErrCorrupt))
+	c.mu.Lock()
+	c.rows[n], c.bad = span, c.bad || !ok
+	for id, d := range own {
+		if c.digests[id] != nil {
+			c.digests[id].Merge(d)
 		}
 	}
-	return errors.Join(errs...)
+	c.left--
+	last := c.left == 0
+	c.mu.Unlock()
+	if last {
+		return c.end(ctx)
+	}
+	return nil
+}
+
+// row checks one row of a base and fingerprints it.
+func (c *baseCheck) row(own map[change.CollectionID]*change.Digest, rec *change.Record) error {
+	s, d := c.schemas[rec.Collection], own[rec.Collection]
+	switch {
+	case s == nil:
+		return fmt.Errorf("a row of collection %d, for which the base has no schema", rec.Collection)
+	case rec.LSN > c.want.LSN:
+		return fmt.Errorf("a row of LSN %d, after the base's LSN %d", rec.LSN, c.want.LSN)
+	case rec.Op != change.Insert || rec.Image.Partial() || s.Bag() != (rec.Count > 0):
+		return fmt.Errorf("collection %d, key %x: %s with count %d (partial: %t) is no row of a base", rec.Collection, rec.Key, rec.Op, rec.Count, rec.Image.Partial())
+	case d == nil:
+		d = new(change.Digest)
+		own[rec.Collection] = d
+	}
+	return d.Add(s, rec.Key, rec.Image, max(1, rec.Count))
+}
+
+// end compares the whole base with its manifest.
+func (c *baseCheck) end(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.bad || c.v.o.Level < LevelRecords {
+		return nil
+	}
+	for i := 1; i < len(c.rows); i++ {
+		if before, row := c.rows[i-1][1], c.rows[i][0]; row.Compare(before) <= 0 {
+			return c.v.note(ctx, c.want.Runs[i].Key, c.seq, fmt.Errorf("it starts at row %s, after row %s of %s: %w", row, before, c.want.Runs[i-1].Key, pack.ErrCorrupt))
+		}
+	}
+	var wrong []error
+	for _, w := range c.want.Digests {
+		if d := c.digests[w.Collection]; d == nil || d.Rows != w.Rows || d.Sum() != w.Digest {
+			wrong = append(wrong, fmt.Errorf("base at LSN %d: the rows of collection %d do not yield the digest that the manifest states: %w",
+				c.want.LSN, w.Collection, pack.ErrCorrupt))
+		}
+	}
+	return c.v.note(ctx, c.key, c.seq, errors.Join(wrong...))
 }
