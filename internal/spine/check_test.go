@@ -76,6 +76,7 @@ func (l *life) inspect(spill string) *archived {
 	l.seen.lives++
 	l.seen.transactions += len(v.log)
 	l.seen.bases += len(s.Snapshots)
+	l.seen.checkpoints += len(s.Checkpoints)
 	v.base = change.MaxLSN
 	if s.Start == 0 {
 		v.base = 0
@@ -232,7 +233,7 @@ func (v *archived) stateAt(p archive.Point, hash change.Hash, memory func(change
 
 // read executes a plan and returns what it yields in the model's form.
 func (v *archived) read(plan *archive.Plan, memory int64) (got []string, reached archive.Reached) {
-	rows, err := archive.At(v.rt.Context(), v.bucket, plan, archive.AtOptions{Memory: memory, TempDir: v.spill})
+	rows, err := archive.At(v.rt.Context(), v.bucket, plan, archive.AtOptions{Memory: memory, TempDir: v.spill, Parts: 1 + int(plan.Point.LSN)%3})
 	if err != nil {
 		v.fatalf("plan for LSN %d: %v", plan.Point.LSN, err)
 	}

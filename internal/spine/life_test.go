@@ -49,8 +49,8 @@ func (c *clock) std() time.Time { return c.time().Std() }
 
 // tally counts what the histories did, so that a run can show it did something.
 type tally struct {
-	lives, transactions, times, states, spills, restores  int
-	powerCuts, restarts, deaths, takeovers, bases, labels int
+	lives, transactions, times, states, spills, restores               int
+	powerCuts, restarts, deaths, takeovers, bases, labels, checkpoints int
 }
 
 // life is one database with one archive, from its first transaction until

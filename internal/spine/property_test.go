@@ -71,9 +71,11 @@ func TestEveryPoint(t *testing.T) {
 func newLife(t testing.TB, rt *rapid.T, dir string, seen *tally) *life {
 	l := &life{t: t, rt: rt, seen: seen, fs: vfs.NewCrashableMem(), clock: newClock(), labels: make(map[string]change.LSN)}
 	l.options = capture.Options{
-		FlushBytes:    rapid.SampledFrom([]int64{1, 400, 3000, 1 << 20}).Draw(rt, "flush bytes"),
-		FlushAge:      rapid.SampledFrom([]time.Duration{time.Hour, time.Millisecond}).Draw(rt, "flush age"),
-		CoverageEvery: rapid.SampledFrom([]time.Duration{time.Hour, time.Hour, 5 * time.Millisecond}).Draw(rt, "coverage"),
+		FlushBytes:      rapid.SampledFrom([]int64{1, 400, 3000, 1 << 20}).Draw(rt, "flush bytes"),
+		FlushAge:        rapid.SampledFrom([]time.Duration{time.Hour, time.Millisecond}).Draw(rt, "flush age"),
+		CheckpointEvery: rapid.SampledFrom([]int{0, 0, 2, 7}).Draw(rt, "checkpoint every"),
+		RunBytes:        rapid.SampledFrom([]int64{0, 1}).Draw(rt, "run bytes"),
+		CoverageEvery:   rapid.SampledFrom([]time.Duration{time.Hour, time.Hour, 5 * time.Millisecond}).Draw(rt, "coverage"),
 	}
 	l.bucket = storage.NewMem()
 	if l.n(25, "directory") == 24 {
@@ -160,6 +162,11 @@ func (l *life) settle(spill string) *archived {
 	v := l.inspect(spill)
 	if v.state.Last > l.end().lsn {
 		l.fatalf("the archive ends at LSN %d, the database at %d", v.state.Last, l.end().lsn)
+	}
+	report, err := restore.Verify(l.rt.Context(), v.archive, restore.VerifyOptions{Level: restore.LevelRecords})
+	l.must(err)
+	if !report.OK() {
+		l.fatalf("verification finds %v", report.Findings)
 	}
 	if !v.state.Started {
 		return v
