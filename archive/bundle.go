@@ -184,7 +184,8 @@ func (b *bundle) section(id, flags uint32, body []byte, raw int) error {
 		return nil
 	}
 	if flags&sectionZstd != 0 {
-		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(max(raw, 1))))
+		// No zstd window is smaller than the least; the length is checked below.
+		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(max(raw, zstd.MinWindowSize))))
 		if err != nil {
 			return err
 		}

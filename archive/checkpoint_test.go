@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -234,4 +235,22 @@ func BenchmarkLoad(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)*10000/b.Elapsed().Seconds(), "manifests/s")
+}
+
+// TestBundleOfAnySize reads back bundles from a few bytes on: two short
+// manifests make less than the least window of zstd.
+func TestBundleOfAnySize(t *testing.T) {
+	for n := 1; n < 1<<24; n = n + 1 + n/9 {
+		var b bundle
+		for left := n; left > 0; left -= MaxManifest {
+			b.manifests = append(b.manifests, bytes.Repeat([]byte("manifest"), MaxManifest/8)[:min(left, MaxManifest)])
+		}
+		raw, err := b.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := decodeBundle(raw); err != nil || !slices.EqualFunc(got.manifests, b.manifests, bytes.Equal) {
+			t.Errorf("a bundle of %d bytes reads back otherwise: %v", n, err)
+		}
+	}
 }
