@@ -40,7 +40,7 @@ type DB struct {
 
 	poisoned atomic.Pointer[error]
 
-	readers sync.WaitGroup // views and snapshots
+	readers sync.WaitGroup // views, snapshots and others that Close waits for
 	readMu  sync.RWMutex   // held for writing while closing, so that none starts
 	noReads bool           // guarded by readMu
 
@@ -312,13 +312,21 @@ type view struct {
 	taken change.Time
 }
 
-func (db *DB) snapshot() (*view, error) {
+// enter keeps Close waiting until readers.Done is called.
+func (db *DB) enter() error {
 	db.readMu.RLock()
 	defer db.readMu.RUnlock()
 	if db.noReads {
-		return nil, ErrClosed
+		return ErrClosed
 	}
 	db.readers.Add(1)
+	return nil
+}
+
+func (db *DB) snapshot() (*view, error) {
+	if err := db.enter(); err != nil {
+		return nil, err
+	}
 	db.visibleMu.RLock()
 	defer db.visibleMu.RUnlock()
 	return &view{db: db, visible: db.visible, state: db.state.NewSnapshot(), taken: db.opts.now()}, nil

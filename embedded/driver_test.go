@@ -248,3 +248,26 @@ func TestTailFindsLargeFirstFrame(t *testing.T) {
 		}
 	}
 }
+
+// TestCloseWhileAcknowledged closes databases while their capture goes on.
+func TestCloseWhileAcknowledged(t *testing.T) {
+	for range 300 {
+		db := mustOpen(t, "db", small(vfs.NewMem()))
+		update(t, db, createCity)
+		var acks sync.WaitGroup
+		begun := make(chan struct{})
+		acks.Go(func() {
+			err := db.Source().Ack(t.Context(), driver.Mark{LSN: 1})
+			close(begun)
+			for err == nil {
+				err = db.Source().Ack(t.Context(), driver.Mark{LSN: 1})
+			}
+			if !errors.Is(err, ErrClosed) {
+				t.Errorf("acknowledgement while the database is closed: %v", err)
+			}
+		})
+		<-begun
+		mustClose(t, db)
+		acks.Wait()
+	}
+}

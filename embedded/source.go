@@ -42,9 +42,10 @@ func (s *source) Identity(context.Context) (driver.Identity, error) {
 // to it, otherwise what View shows: a commit may be durable a moment before it
 // is visible, and a snapshot opened then would lie before the mark.
 func (s *source) Start(context.Context) (driver.Mark, error) {
-	if err := s.db().ended(); err != nil {
+	if err := s.db().enter(); err != nil {
 		return driver.Mark{}, err
 	}
+	defer s.readers.Done()
 	if err := s.db().attach(); err != nil {
 		return driver.Mark{}, fmt.Errorf("attach an archive: %w", err)
 	}
@@ -57,9 +58,10 @@ func (s *source) Start(context.Context) (driver.Mark, error) {
 }
 
 func (s *source) Ack(_ context.Context, through driver.Mark) error {
-	if err := s.db().ended(); err != nil {
+	if err := s.db().enter(); err != nil {
 		return err
 	}
+	defer s.readers.Done()
 	if _, durable := s.log.retained(); through.LSN > durable.LSN {
 		return fmt.Errorf("acknowledged through LSN %d, the database ends at %d: %w", through.LSN, durable.LSN, driver.ErrDiverged)
 	}
