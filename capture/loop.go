@@ -244,12 +244,19 @@ func (r *run) cover(ctx context.Context) error {
 	return nil
 }
 
+// baseless reports whether nothing can be restored yet: the archive starts in
+// the middle of a history and its first base is still to come.
+func (r *run) baseless() bool {
+	return r.base != nil && r.base.own || slices.ContainsFunc(r.snapshots, func(q request) bool { return q.own })
+}
+
 // answerSyncs replies to those whose LSN is archived, and forgets those that
 // nobody waits for.
 func (r *run) answerSyncs() {
 	rest := r.syncs[:0]
+	baseless := r.baseless()
 	for _, s := range r.syncs {
-		if s.caughtUp && s.lsn <= r.published.LSN {
+		if s.caughtUp && s.lsn <= r.published.LSN && !baseless {
 			s.reply <- reply{mark: r.published}
 		} else if !s.dropped() {
 			rest = append(rest, s)
@@ -329,6 +336,11 @@ func (r *run) finish(work context.Context) error {
 	}
 	if err == nil {
 		r.publishBase(work)
+		err = settle()
+	}
+	if err == nil && r.cover(work) == nil && r.covered > r.session.State().CoveredUntil {
+		// Otherwise the time since the last transaction would be nobody's.
+		r.publishCoverage(work)
 		err = settle()
 	}
 	r.answerSyncs()

@@ -29,7 +29,8 @@ type reply struct {
 }
 
 // Sync waits until everything that was durable in the source when it was
-// called is archived, and returns the archive's end.
+// called is archived, and returns the archive's end. In an archive that starts
+// in the middle of a history it waits for the first base too.
 func (c *Capturer) Sync(ctx context.Context) (driver.Mark, error) {
 	r, err := c.ask(ctx, request{})
 	return r.mark, err
