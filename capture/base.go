@@ -55,7 +55,7 @@ func (r *run) nextBase(ctx, work context.Context) {
 	}
 	q := r.snapshots[i]
 	r.snapshots = slices.Delete(r.snapshots, i, i+1)
-	view, err := r.source.Snapshot(ctx)
+	view, err := r.openView(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return // who asked is told that the capture has stopped
@@ -65,6 +65,36 @@ func (r *run) nextBase(ctx, work context.Context) {
 	}
 	r.startBase(work, q, view)
 }
+
+// openView opens a view that shows all that was read. A source may return a
+// transaction that is durable before it shows it; no segment could end at such
+// a view any more.
+func (r *run) openView(ctx context.Context) (driver.Snapshot, error) {
+	for began := time.Now(); ; {
+		view, err := r.source.Snapshot(ctx)
+		if err != nil {
+			return nil, err
+		}
+		lsn := view.Mark().LSN
+		if lsn >= r.read.LSN {
+			return view, nil
+		}
+		if err := view.Close(); err != nil {
+			return nil, err
+		}
+		if time.Since(began) >= viewLag {
+			return nil, fmt.Errorf("it shows LSN %d, %s after LSN %d was read from the log", lsn, viewLag, r.read.LSN)
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// viewLag is how long what was read may take to be shown.
+const viewLag = time.Second
 
 // baseFailed tells who asked for a snapshot that there will be none. The log
 // goes on all the same.
@@ -94,10 +124,10 @@ func (r *run) publishBase(work context.Context) {
 	if r.published.LSN < lsn {
 		return
 	}
-	if !provable(r.session.State(), lsn) {
+	if _, known := r.session.State().LogHashAt(lsn); !known {
 		r.stopBase()
 		r.baseFailed(b.request, fmt.Errorf("the snapshot of the source is at LSN %d, "+
-			"which was not the end of the last transaction when it was opened, nor of one after it", lsn))
+			"which is not the end of a transaction", lsn))
 		return
 	}
 	var refused error // the chain does not take this base; that is no reason to end the log
@@ -117,14 +147,6 @@ func (r *run) publishBase(work context.Context) {
 		r.o.Log.Info("snapshot published", "lsn", b.section.LSN, "packs", len(b.section.Runs))
 		return nil
 	})
-}
-
-// provable reports whether the chain states the log hash at an LSN.
-func provable(s *archive.State, lsn change.LSN) bool {
-	_, found := slices.BinarySearchFunc(s.Segments, lsn, func(g archive.Announced[archive.Segment], lsn change.LSN) int {
-		return cmp.Compare(g.Body.Last, lsn)
-	})
-	return found || lsn == s.Start || lsn == s.Last
 }
 
 // stopBase abandons the base, if it is not written, and closes the view.

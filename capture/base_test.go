@@ -312,23 +312,52 @@ func TestStopDuringASnapshot(t *testing.T) {
 	})
 }
 
-// A view that does not end where a segment can end is no base.
+// A view that ends inside a transaction is no base.
 func TestSnapshotBetweenTransactions(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.src.commit(insert(1, 1, "x"), insert(1, 2, "x"), insert(1, 3, "x"))
-		for range 20 {
-			w.src.commit(insert(1, 4, "x"), insert(1, 5, "x"), insert(1, 6, "x"), insert(1, 7, "x"))
-		}
-		w.src.behind = 82 // inside the first one
 		c := w.capture(Options{})
+		c.sync()
+		w.src.set(func() { w.src.behind = 2 })
+		w.src.onSnapshot = func() {
+			w.src.commit(insert(1, 1, "x"), insert(1, 2, "x"), insert(1, 3, "x"))
+			for i := range 20 {
+				w.src.commit(insert(1, int64(10+i), "x"), insert(1, int64(40+i), "x"), insert(1, int64(70+i), "x"), insert(1, int64(100+i), "x"))
+			}
+		}
 		_, err := c.Snapshot(t.Context())
-		if err == nil || !strings.Contains(err.Error(), "LSN 2, which was not the end") {
+		if err == nil || !strings.Contains(err.Error(), "LSN 82, which is not the end of a transaction") {
 			t.Errorf("error is %v", err)
 		}
-		w.src.set(func() { w.src.behind = 0 })
+		w.src.set(func() { w.src.behind, w.src.onSnapshot = 0, nil })
 		if _, err := c.Snapshot(t.Context()); err != nil {
 			t.Error(err)
+		}
+		c.stop()
+		w.checkAll()
+	})
+}
+
+// A source may return a transaction before it shows it: the capture waits a
+// moment for a view that shows all that was read.
+func TestSnapshotLagsBehindTheLog(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.src.fill(9, 10)
+		c := w.capture(Options{FlushAge: time.Hour, CoverageEvery: time.Hour})
+		synctest.Wait()
+		w.src.set(func() { w.src.behind = 3 })
+		got := c.snapshotting(t.Context())
+		seconds(0.5)
+		w.src.set(func() { w.src.behind = 0 })
+		r := <-got
+		if r.err != nil || r.snapshot.LSN != 10 {
+			t.Fatalf("%v, %v", r.snapshot, r.err)
+		}
+		w.src.set(func() { w.src.behind = 3 })
+		_, err := c.Snapshot(t.Context())
+		if err == nil || !strings.Contains(err.Error(), "it shows LSN 7, 1s after LSN 10 was read") {
+			t.Errorf("error is %v", err)
 		}
 		c.stop()
 		w.checkAll()

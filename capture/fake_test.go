@@ -21,28 +21,29 @@ import (
 type fakeSource struct {
 	id driver.Identity
 
-	mu        sync.Mutex
-	start     change.LSN // where a new archive starts
-	kept      change.LSN // the log before it is gone
-	txs       []*change.Tx
-	hashes    []change.Hash // hashes[i] is the log hash before txs[i]
-	wake      chan struct{} // closed when there is more
-	acks      []driver.Mark
-	nexts     int                   // calls of Next
-	given     int                   // transactions that Next returned
-	covers    int                   // calls of Coverage
-	open      int                   // views and changes that are not closed
-	position  string                // added to every position
-	blind     bool                  // Coverage is not ok
-	ahead     change.Time           // Coverage and commit times run ahead by this
-	fail      func(op string) error // called by every method; may be nil
-	hang      string                // the method that hangs until its context ends
-	behind    change.LSN            // snapshots show so much less than there is
-	reversed  bool                  // snapshots yield rows in the wrong order
-	otherHash bool                  // snapshots show another log hash
-	skip      change.LSN            // Next leaves out the transaction at this LSN
-	rowHook   func(n int) error     // called before each row of a snapshot
-	onAck     func(driver.Mark)
+	mu         sync.Mutex
+	start      change.LSN // where a new archive starts
+	kept       change.LSN // the log before it is gone
+	txs        []*change.Tx
+	hashes     []change.Hash // hashes[i] is the log hash before txs[i]
+	wake       chan struct{} // closed when there is more
+	acks       []driver.Mark
+	nexts      int                   // calls of Next
+	given      int                   // transactions that Next returned
+	covers     int                   // calls of Coverage
+	open       int                   // views and changes that are not closed
+	position   string                // added to every position
+	blind      bool                  // Coverage is not ok
+	ahead      change.Time           // Coverage and commit times run ahead by this
+	fail       func(op string) error // called by every method; may be nil
+	hang       string                // the method that hangs until its context ends
+	onSnapshot func()                // called before a view is opened
+	behind     change.LSN            // snapshots show so much less than there is
+	reversed   bool                  // snapshots yield rows in the wrong order
+	otherHash  bool                  // snapshots show another log hash
+	skip       change.LSN            // Next leaves out the transaction at this LSN
+	rowHook    func(n int) error     // called before each row of a snapshot
+	onAck      func(driver.Mark)
 }
 
 func newFakeSource() *fakeSource {
@@ -317,6 +318,12 @@ func (s *fakeSource) Snapshot(ctx context.Context) (driver.Snapshot, error) {
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	s.mu.Lock()
+	before := s.onSnapshot
+	s.mu.Unlock()
+	if before != nil {
+		before()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

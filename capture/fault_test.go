@@ -32,6 +32,7 @@ func (w *world) work(c *running) {
 	}
 	seconds(12) // coverage
 	w.src.fill(1, 30)
+	synctest.Wait()
 	c.cancel()
 	<-c.ended
 	<-snapped

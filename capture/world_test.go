@@ -109,9 +109,10 @@ func (p passing) Read(ctx context.Context, key string, offset, length int64) (io
 	return p.Bucket.Read(ctx, key, offset, length)
 }
 
-// stop ends the capture in good order.
+// stop ends the capture in good order, after it has read what there is.
 func (r *running) stop() {
 	r.t.Helper()
+	synctest.Wait()
 	if err := r.end(); err != nil {
 		r.t.Fatal(err)
 	}

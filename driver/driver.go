@@ -56,7 +56,9 @@ type Source interface {
 	// there is gone. The caller closes the result.
 	Changes(ctx context.Context, after Mark) (Changes, error)
 
-	// Snapshot opens a consistent view of the whole database. The caller closes it.
+	// Snapshot opens a consistent view of the whole database. It may lag a
+	// moment behind what Next has returned: who needs that opens another. The
+	// caller closes it.
 	Snapshot(ctx context.Context) (Snapshot, error)
 
 	// Ack tells the source that everything through the mark is archived for
