@@ -73,13 +73,11 @@ func (r *run) loop(ctx context.Context) error {
 		err = r.turn(ctx, work)
 	}
 	switch {
-	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		err = r.finish(work)
-	case err == nil:
-		err = r.finish(work)
+	case err == nil, ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		err = r.finish(work, true)
 	case isSourceError(err):
 		closing.Reset(r.o.CloseTimeout)
-		err = errors.Join(err, r.finish(work))
+		err = errors.Join(err, r.finish(work, false))
 	}
 	cancel()
 	r.inbox.poke() // ends the last wait
@@ -268,7 +266,7 @@ func (r *run) answerSyncs() {
 
 // syncDue reports whether somebody waits for what the open segment holds.
 func (r *run) syncDue() bool {
-	return slices.ContainsFunc(r.syncs, func(s pendingSync) bool { return s.caughtUp })
+	return slices.ContainsFunc(r.syncs, func(s pendingSync) bool { return s.caughtUp && s.lsn > r.published.LSN })
 }
 
 // flush seals the open segment and starts to publish it, once the job before
@@ -315,8 +313,10 @@ func (r *run) publishCheckpoint(work context.Context) {
 }
 
 // finish publishes what was read and closes the epoch, until work ends. A base
-// whose rows are all stored is published too; another is given up.
-func (r *run) finish(work context.Context) error {
+// whose rows are all stored is published too; another is given up. The time
+// since the last transaction is covered unless the source failed: one that it
+// returned may have been refused.
+func (r *run) finish(work context.Context, cover bool) error {
 	var source error // the archive is to be closed in good order all the same
 	settle := func() error {
 		err := r.await(context.Background()) // the job ends with work
@@ -338,7 +338,7 @@ func (r *run) finish(work context.Context) error {
 		r.publishBase(work)
 		err = settle()
 	}
-	if err == nil && r.cover(work) == nil && r.covered > r.session.State().CoveredUntil {
+	if err == nil && source == nil && cover && r.cover(work) == nil && r.covered > r.session.State().CoveredUntil {
 		// Otherwise the time since the last transaction would be nobody's.
 		r.publishCoverage(work)
 		err = settle()

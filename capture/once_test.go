@@ -41,3 +41,28 @@ func TestCloseCovers(t *testing.T) {
 		}
 	})
 }
+
+// A Sync that waits for the first base does not cut the log into crumbs.
+func TestSyncWithoutABaseUnderLoad(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.src.start = w.src.fill(20, 10)
+		w.src.rowHook = func(int) error {
+			time.Sleep(time.Second)
+			return nil
+		}
+		c := w.capture(Options{FlushAge: 5 * time.Second})
+		go func() {
+			for range 1000 {
+				w.src.fill(1, 10)
+				time.Sleep(10 * time.Millisecond)
+			}
+		}()
+		c.sync()
+		seconds(20)
+		c.stop()
+		if s := w.checkAll(); len(s.Snapshots) != 1 || len(s.Segments) > 6 {
+			t.Errorf("%d segments in 20 s, %d bases", len(s.Segments), len(s.Snapshots))
+		}
+	})
+}

@@ -149,7 +149,10 @@ func TestWrongTransactions(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				w := newWorld(t)
 				w.src.fill(3, 10)
+				seconds(5)
 				tc.arrange(w.src)
+				refused := w.src.txs[len(w.src.txs)-1].Commit
+				seconds(5)
 				began := time.Now()
 				err := w.capture(Options{}).wait()
 				if err == nil || !strings.Contains(err.Error(), tc.message) {
@@ -161,6 +164,9 @@ func TestWrongTransactions(t *testing.T) {
 				s := w.load()
 				if s.Last != 4 || s.EpochOpen || len(s.Segments) == 0 {
 					t.Errorf("the archive ends at LSN %d, epoch open: %t", s.Last, s.EpochOpen)
+				}
+				if s.CoveredUntil >= refused && name != "empty" {
+					t.Errorf("covered until %v, what was refused is of %v", s.CoveredUntil, refused)
 				}
 				w.src.txs, w.src.hashes = w.src.txs[:4], w.src.hashes[:5]
 				w.check()

@@ -275,7 +275,9 @@ func seconds(n float64) { time.Sleep(time.Duration(n * float64(time.Second))) }
 // be used outside the bubble that made them: two collections drop them.
 func bubble(t *testing.T, f func(*testing.T)) {
 	t.Helper()
+	defer func() {
+		runtime.GC()
+		runtime.GC()
+	}()
 	synctest.Test(t, f)
-	runtime.GC()
-	runtime.GC()
 }
