@@ -6,7 +6,7 @@ import (
 
 // apply changes the state by a manifest that broke no rule.
 func (s *State) apply(m *Manifest) {
-	if m.epochal() {
+	if m.Epochal() {
 		s.EpochSeen = m.Written
 	}
 	switch m.Kind {

@@ -53,9 +53,9 @@ func benchArchive(b *testing.B, bucket storage.Bucket, n, txSize, segSize int) *
 		}
 		return ref
 	}
-	c := newChain(b).claim()
+	c := newChain(b).Claim()
 	segment := func(txs []*change.Tx) {
-		sb := NewSegmentBuilder(c.s.LogHash)
+		sb := NewSegmentBuilder(c.State.LogHash)
 		ref := put(PackKey{Kind: LogPack, First: txs[0].First(), Last: txs[len(txs)-1].Last()}, func(w io.Writer) (pack.Ref, error) {
 			lw := pack.NewLogWriter(w, pack.WriterOptions{})
 			for _, tx := range txs {
@@ -68,7 +68,7 @@ func benchArchive(b *testing.B, bucket storage.Bucket, n, txSize, segSize int) *
 		})
 		seg := sb.Segment()
 		seg.Packs = []pack.Ref{ref}
-		c.add(Manifest{Kind: KindSegment, Segment: &seg})
+		c.Add(Manifest{Kind: KindSegment, Segment: &seg})
 	}
 	create, err := change.SchemaRecord(schema)
 	if err != nil {
@@ -88,7 +88,7 @@ func benchArchive(b *testing.B, bucket storage.Bucket, n, txSize, segSize int) *
 		ref, _, err := rw.Close()
 		return ref, err
 	})
-	c.add(Manifest{Kind: KindSnapshot, Snapshot: &Snapshot{LSN: 1, LogHash: c.s.LogHash, Origin: OriginSource, Taken: 2000,
+	c.Add(Manifest{Kind: KindSnapshot, Snapshot: &Snapshot{LSN: 1, LogHash: c.State.LogHash, Origin: OriginSource, Taken: 2000,
 		Schemas: []*change.Schema{schema}, Runs: []pack.Ref{run}, Digests: []CollectionDigest{{Collection: 1, Rows: int64(n)}}}})
 	var txs []*change.Tx
 	held := 0
@@ -105,7 +105,7 @@ func benchArchive(b *testing.B, bucket storage.Bucket, n, txSize, segSize int) *
 			txs, held = nil, 0
 		}
 	}
-	return c.s
+	return c.State
 }
 
 // BenchmarkAt reads the state at the end of an archive and reports input

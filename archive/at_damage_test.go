@@ -72,7 +72,7 @@ func TestDamagedPacks(t *testing.T) {
 			w.step()
 		}
 		w.publish()
-		s := w.c.s
+		s := w.c.State
 		lsn := rapid.SampledFrom(w.order).Draw(rt, "target")
 		p, err := Resolve(rt.Context(), w.bucket, s, AtLSN(lsn))
 		if err != nil {
@@ -143,12 +143,12 @@ func fixedWorld(t *testing.T) *world {
 	t.Helper()
 	return rapid.Custom(func(rt *rapid.T) *world {
 		w := newWorld(t, rt)
-		for len(w.c.s.Segments) < 4 {
+		for len(w.c.State.Segments) < 4 {
 			for range 4 {
 				w.commit()
 			}
 			w.publish()
-			if len(w.states[w.last].rows) > 0 && len(w.c.s.Snapshots) == 0 {
+			if len(w.states[w.last].rows) > 0 && len(w.c.State.Snapshots) == 0 {
 				w.base(w.last)
 			}
 		}
@@ -174,11 +174,11 @@ func TestFalsePlans(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := fixedWorld(t)
-			p, err := Resolve(t.Context(), w.bucket, w.c.s, Latest())
+			p, err := Resolve(t.Context(), w.bucket, w.c.State, Latest())
 			if err != nil {
 				t.Fatal(err)
 			}
-			plan, err := MakePlan(w.c.s, p)
+			plan, err := MakePlan(w.c.State, p)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -197,14 +197,14 @@ func TestFalsePlans(t *testing.T) {
 // TestUnknownCollection checks that a log with records of a collection that
 // has no schema is refused, not read without them.
 func TestUnknownCollection(t *testing.T) {
-	c := newChain(t).claim().segment(3)
-	plan, err := MakePlan(c.s, Point{LSN: 3})
+	c := newChain(t).Claim().Segment(3)
+	plan, err := MakePlan(c.State, Point{LSN: 3})
 	if err != nil || len(plan.Schemas) != 1 {
 		t.Fatalf("%v, %v", plan, err)
 	}
-	seg := c.s.Segments[0]
+	seg := c.State.Segments[0]
 	seg.Body.Schemas = nil
-	s := c.s.Clone()
+	s := c.State.Clone()
 	s.Segments = []Announced[Segment]{seg}
 	if _, err := MakePlan(s, Point{LSN: 3}); !errors.Is(err, ErrNoPlan) || !strings.Contains(fmt.Sprint(err), "collection 1") {
 		t.Errorf("got %v, want ErrNoPlan that names collection 1", err)

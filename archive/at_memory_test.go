@@ -18,7 +18,7 @@ import (
 // a few; some transactions are larger than the memory that the test allows.
 func bigLog(t *testing.T, bucket storage.Bucket, n, size int) *State {
 	t.Helper()
-	c := newChain(t).claim()
+	c := newChain(t).Claim()
 	schema := testSchema(t, 1)
 	create, err := change.SchemaRecord(schema)
 	if err != nil {
@@ -28,7 +28,7 @@ func bigLog(t *testing.T, bucket storage.Bucket, n, size int) *State {
 	lsn, commit := change.LSN(0), change.Time(0)
 	text := make([]byte, size)
 	for done := 0; done < 2*n; {
-		b := NewSegmentBuilder(c.s.LogHash)
+		b := NewSegmentBuilder(c.State.LogHash)
 		var buf bytes.Buffer
 		lw := pack.NewLogWriter(&buf, pack.WriterOptions{})
 		first := lsn + 1
@@ -72,9 +72,9 @@ func bigLog(t *testing.T, bucket storage.Bucket, n, size int) *State {
 		}
 		seg := b.Segment()
 		seg.Packs = []pack.Ref{ref}
-		c.add(Manifest{Kind: KindSegment, Segment: &seg})
+		c.Add(Manifest{Kind: KindSegment, Segment: &seg})
 	}
-	return c.s
+	return c.State
 }
 
 // peakHeap returns the most bytes of heap in use while f runs.

@@ -50,7 +50,7 @@ func TestAtIsTheModel(t *testing.T) {
 			w.step()
 		}
 		w.publish()
-		s := w.c.s
+		s := w.c.State
 		windows := s.Windows()
 		inside := func(lsn change.LSN) bool {
 			return slices.ContainsFunc(windows, func(win Window) bool { return win.FromLSN <= lsn && lsn <= win.ToLSN })
@@ -91,7 +91,7 @@ func (w *world) checkAt(p Point, st worldState, spillDir string) {
 	if p != want {
 		w.t.Fatalf("resolved to %+v, want %+v", p, want)
 	}
-	plan, err := MakePlan(w.c.s, p)
+	plan, err := MakePlan(w.c.State, p)
 	if err != nil {
 		w.t.Fatalf("plan for LSN %d: %v", p.LSN, err)
 	}
@@ -123,7 +123,7 @@ func (w *world) checkAt(p Point, st worldState, spillDir string) {
 
 // checkTimes compares every interesting time with the model.
 func (w *world) checkTimes(inside func(change.LSN) bool) {
-	s := w.c.s
+	s := w.c.State
 	covered := max(s.Effective, s.CoveredUntil)
 	times := []change.Time{covered, covered + 1}
 	for _, lsn := range w.order {
@@ -187,7 +187,7 @@ func TestTargetsByName(t *testing.T) {
 			}
 		}
 		w.publish()
-		s := w.c.s
+		s := w.c.State
 		if s.Last == 0 {
 			return
 		}

@@ -9,8 +9,6 @@ import (
 	"fmt"
 
 	"github.com/klauspost/compress/zstd"
-
-	"github.com/tidemarkdb/tidemark/change"
 )
 
 // The object of a checkpoint; FORMAT.md has the layout.
@@ -38,32 +36,6 @@ const (
 
 // errBundle is wrapped by every error of a malformed checkpoint object.
 var errBundle = fmt.Errorf("malformed checkpoint: %w", ErrDamaged)
-
-// Summary says what the state after a checkpoint's last manifest is, for people
-// and tools that need no more; a reader derives the state and compares.
-type Summary struct {
-	Repo         RepoID      `json:"repo"`
-	Timeline     TimelineID  `json:"timeline"`
-	Seq          Seq         `json:"seq"`
-	Head         change.Hash `json:"head"`
-	Epoch        Epoch       `json:"epoch"`
-	EpochOpen    bool        `json:"epoch_open"`
-	Start        change.LSN  `json:"lsn_start"`
-	Last         change.LSN  `json:"lsn_end"`
-	LogHash      change.Hash `json:"log_hash"`
-	Effective    change.Time `json:"effective"`
-	CoveredUntil change.Time `json:"covered_until"`
-	Segments     int         `json:"segments"`
-	Snapshots    int         `json:"snapshots"`
-	Labels       int         `json:"labels"`
-}
-
-// Summary returns the figures of a state that a checkpoint keeps.
-func (s *State) Summary() Summary {
-	return Summary{Repo: s.Repo, Timeline: s.Timeline, Seq: s.Seq, Head: s.Head, Epoch: s.Epoch, EpochOpen: s.EpochOpen,
-		Start: s.Start, Last: s.Last, LogHash: s.LogHash, Effective: s.Effective, CoveredUntil: s.CoveredUntil,
-		Segments: len(s.Segments), Snapshots: len(s.Snapshots), Labels: len(s.Labels)}
-}
 
 // bundle is a decoded checkpoint object.
 type bundle struct {
@@ -93,10 +65,11 @@ func (b *bundle) encode() ([]byte, error) {
 	}
 	sections := []section{{sectionManifests, sectionZstd, len(raw), z.EncodeAll(raw, nil)}}
 	if b.summary != nil {
-		j, err := encodeJSON(b.summary)
+		j, err := json.Marshal(b.summary)
 		if err != nil {
 			return nil, err
 		}
+		j = append(j, '\n')
 		sections = append(sections, section{sectionSummary, sectionOptional, len(j), j})
 	}
 	out := append([]byte(nil), bundleMagic...)

@@ -26,13 +26,13 @@ func (a *Archive) Checkpoint(ctx context.Context, every int) (bool, error) {
 		return false, err
 	}
 	did := false
-	for s.Seq-s.bundled() >= Seq(every) {
+	for s.Seq-s.Bundled() >= Seq(every) {
 		c, err := a.writeBundle(ctx, s)
 		if err != nil {
 			return did, err
 		}
 		s, err = a.Publish(ctx, func(s *State) (*Manifest, error) {
-			if s.bundled() >= c.First {
+			if s.Bundled() >= c.First {
 				return nil, errDone // another was first
 			}
 			return &Manifest{Kind: KindCheckpoint, Checkpoint: c}, nil
@@ -47,7 +47,7 @@ func (a *Archive) Checkpoint(ctx context.Context, every int) (bool, error) {
 
 // writeBundle stores a bundle of the first manifests that s has no checkpoint of.
 func (a *Archive) writeBundle(ctx context.Context, s *State) (*Checkpoint, error) {
-	first := s.bundled() + 1
+	first := s.Bundled() + 1
 	b, err := a.gather(ctx, s, first)
 	if err != nil {
 		return nil, err
@@ -225,9 +225,9 @@ func (a *Archive) compareCheckpoints(s *State) {
 // several that start alike the longest.
 func (a *Archive) listCheckpoints(ctx context.Context) ([]string, error) {
 	longest := make(map[Seq]Seq)
-	for info, err := range a.bucket.List(ctx, checkpointPrefix(a.timeline), "") {
+	for info, err := range a.bucket.List(ctx, CheckpointPrefix(a.timeline), "") {
 		if err != nil {
-			return nil, fmt.Errorf("list %s: %w", checkpointPrefix(a.timeline), err)
+			return nil, fmt.Errorf("list %s: %w", CheckpointPrefix(a.timeline), err)
 		}
 		_, first, last, err := ParseCheckpointKey(info.Key)
 		if err != nil {

@@ -93,12 +93,12 @@ func TestCheckpoints(t *testing.T) {
 		"emptied":   func(b storage.Bucket) { replace(t, b, first.Key, []byte{}) },
 		"a history of its own": func(b storage.Bucket) {
 			other := newChain(t)
-			other.s.Repo = a.id.Repo
-			other.claim()
-			for other.s.Seq < first.Last {
-				other.segment(1)
+			other.State.Repo = a.id.Repo
+			other.Claim()
+			for other.State.Seq < first.Last {
+				other.Segment(1)
 			}
-			raw, err := (&bundle{manifests: other.raws}).encode()
+			raw, err := (&bundle{manifests: other.Raws}).encode()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -189,7 +189,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := copyBucket(t, mem)
-			for info, err := range mem.List(t.Context(), checkpointPrefix(MainTimeline), "") {
+			for info, err := range mem.List(t.Context(), CheckpointPrefix(MainTimeline), "") {
 				if err != nil {
 					t.Fatal(err)
 				}

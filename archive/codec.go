@@ -25,15 +25,24 @@ func (m *Manifest) Encode() ([]byte, error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
-	body, err := encodeJSON(m.listed())
+	raw, err := EncodeChecked(m.listed())
 	if err != nil {
 		return nil, err
 	}
-	raw := appendCheck(body)
 	if len(raw) > MaxManifest {
 		return nil, fmt.Errorf("manifest %d (%s) has %d bytes, the limit is %d: %w", m.Seq, m.Kind, len(raw), MaxManifest, ErrManifest)
 	}
 	return raw, nil
+}
+
+// EncodeChecked writes v as one line of JSON and last the check of what stands
+// before it: the form in which an archive stores JSON.
+func EncodeChecked(v any) ([]byte, error) {
+	body, err := encodeJSON(v)
+	if err != nil {
+		return nil, err
+	}
+	return AppendCheck(body), nil
 }
 
 // encodeJSON writes v as one line without HTML escapes.
@@ -52,8 +61,9 @@ func encodeJSON(v any) ([]byte, error) {
 // nothing may be chained to one.
 const checkField = `,"check":"`
 
-// appendCheck adds the check to an object that encodeJSON wrote.
-func appendCheck(body []byte) []byte {
+// AppendCheck adds the check to a JSON object on one line, ended by a line feed.
+// The result may lie in body's memory.
+func AppendCheck(body []byte) []byte {
 	body = bytes.TrimSuffix(body, []byte("}\n"))
 	sum := change.Hash(sha256.Sum256(body))
 	return fmt.Appendf(body, "%s%s\"}\n", checkField, sum)
@@ -106,15 +116,17 @@ func list[T pack.Ref | Count | *change.Schema | CollectionDigest](l []T) []T {
 // [ErrVersion] or, when the bytes are not those that were written, [ErrDamaged].
 func DecodeManifest(raw []byte) (*Manifest, error) {
 	m := new(Manifest)
-	if err := decodeStrict(raw, m, MaxManifest, ErrManifest, func() (any, error) { return m.listed(), m.Validate() }); err != nil {
+	if err := DecodeChecked(raw, m, MaxManifest, ErrManifest, func() (any, error) { return m.listed(), m.Validate() }); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
-// decodeStrict reads a checked JSON object into v. validate returns what v
-// would be encoded from. Refusals wrap malformed, ErrDamaged or ErrVersion.
-func decodeStrict(raw []byte, v any, limit int, malformed error, validate func() (any, error)) error {
+// DecodeChecked reads what [EncodeChecked] writes into v, and refuses more than
+// limit bytes and what would have been written otherwise. validate is called
+// once v is filled in and returns what v would be encoded from. Refusals wrap
+// malformed, [ErrDamaged] or [ErrVersion].
+func DecodeChecked(raw []byte, v any, limit int, malformed error, validate func() (any, error)) error {
 	if len(raw) > limit {
 		return fmt.Errorf("it has %d bytes, the limit is %d: %w", len(raw), limit, malformed)
 	}
@@ -130,8 +142,10 @@ func decodeStrict(raw []byte, v any, limit int, malformed error, validate func()
 		var probe struct {
 			Format int `json:"format"`
 		}
-		if json.Unmarshal(raw, &probe) == nil && probe.Format > FormatVersion {
-			return versionError(probe.Format)
+		if json.Unmarshal(raw, &probe) == nil {
+			if newer := CheckVersion(probe.Format); newer != nil {
+				return newer
+			}
 		}
 		return err
 	}
@@ -149,7 +163,11 @@ func decodeStrict(raw []byte, v any, limit int, malformed error, validate func()
 	return nil
 }
 
-func versionError(format int) error {
+// CheckVersion refuses a format above [FormatVersion] with [ErrVersion].
+func CheckVersion(format int) error {
+	if format <= FormatVersion {
+		return nil
+	}
 	return fmt.Errorf("it has format %d, this tidemark reads up to %d: %w", format, FormatVersion, ErrVersion)
 }
 

@@ -3,30 +3,15 @@ package archive
 import (
 	"errors"
 	"fmt"
-
-	"github.com/tidemarkdb/tidemark/change"
 )
 
 var (
-	// ErrNotArchive says that the bucket can be read but holds no archive.
-	ErrNotArchive = errors.New("not a tidemark archive")
-
-	// ErrAlreadyInitialized says that Init found an archive in the bucket.
-	ErrAlreadyInitialized = errors.New("the bucket already holds a tidemark archive")
-
-	// ErrForeign says that Init found other things in the bucket than an archive.
-	ErrForeign = errors.New("the bucket is not empty")
-
 	// ErrWrongRepo says that the archive, or an object in it, belongs to
 	// another repository than the one expected.
 	ErrWrongRepo = errors.New("another repository")
 
 	// ErrVersion says that an object was written by a newer tidemark.
 	ErrVersion = errors.New("written by a newer version of tidemark")
-
-	// ErrUnsuitable says that the store does not keep the promises that an
-	// archive rests on.
-	ErrUnsuitable = errors.New("the store is not suitable for an archive")
 
 	// ErrManifest says that a manifest is malformed by itself.
 	ErrManifest = errors.New("malformed manifest")
@@ -47,16 +32,8 @@ var (
 	// what was written.
 	ErrDamaged = errors.New("the archive is damaged")
 
-	// ErrUnresolved says that a manifest may have been published and may not:
-	// the store gave no clear answer. The caller reads the chain again before
-	// it decides; publishing the same work again is safe.
-	ErrUnresolved = errors.New("it is not known whether the manifest was published")
-
 	// ErrLabelTaken says that a label's name is used for another restore point.
 	ErrLabelTaken = errors.New("the label is taken")
-
-	// ErrBusy says that others kept publishing first.
-	ErrBusy = errors.New("others kept publishing first")
 )
 
 // ChainError says which rule a manifest breaks. It wraps [ErrChain] and, where
@@ -81,20 +58,3 @@ func (e *ChainError) Unwrap() []error {
 	}
 	return []error{ErrChain, e.Err}
 }
-
-// LockedError says who holds a timeline. It wraps [ErrLocked].
-type LockedError struct {
-	Timeline TimelineID
-	Epoch    Epoch
-	Holder   string
-	Seen     change.Time // when the holder last published, by its clock
-	Age      change.Time // how long before the claimant's now that was, in microseconds
-}
-
-func (e *LockedError) Error() string {
-	return fmt.Sprintf("timeline %s is held by %q (epoch %d), which published %.1f s ago: stop it first, or take over if it is gone for good",
-		e.Timeline, e.Holder, e.Epoch, float64(e.Age)/1e6)
-}
-
-// Unwrap returns ErrLocked.
-func (e *LockedError) Unwrap() error { return ErrLocked }

@@ -41,7 +41,7 @@ func faultPaths() []faultPath {
 					}
 					return c.Segment(ctx, *seg)
 				}, func(s *State) error {
-					if got := s.segmentAt(4); s.Last != 4 || got == nil || got.Packs[0].Key != seg.Packs[0].Key {
+					if got := s.SegmentAt(4); s.Last != 4 || got == nil || got.Packs[0].Key != seg.Packs[0].Key {
 						return fmt.Errorf("the log ends at %d", s.Last)
 					}
 					return nil

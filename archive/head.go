@@ -52,7 +52,7 @@ func (a *Archive) Refresh(ctx context.Context) (*State, error) {
 // listManifests returns the greatest number above after that a list shows, or
 // after.
 func (a *Archive) listManifests(ctx context.Context, after Seq) (Seq, error) {
-	prefix := manifestPrefix(a.timeline)
+	prefix := ManifestPrefix(a.timeline)
 	from := ""
 	if after > 0 {
 		from = ManifestKey(a.timeline, after)

@@ -16,6 +16,9 @@ import (
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
+// IdentityKey is the key of the object that makes a bucket an archive.
+const IdentityKey = "tidemark.json"
+
 // Identity is what the object tidemark.json says. It never changes. A reader
 // who must not be fooled pins Repo in a configuration of his own: see
 // [OpenOptions].
@@ -36,30 +39,27 @@ func (i Identity) Encode() ([]byte, error) {
 	if err := i.validate(); err != nil {
 		return nil, err
 	}
-	body, err := encodeJSON(i)
-	if err != nil {
-		return nil, err
-	}
-	return appendCheck(body), nil
+	return EncodeChecked(i)
 }
 
 // DecodeIdentity reads tidemark.json, as strictly as [DecodeManifest] reads.
 func DecodeIdentity(raw []byte) (Identity, error) {
 	var i Identity
-	if err := decodeStrict(raw, &i, maxIdentity, errIdentity, func() (any, error) { return i, i.validate() }); err != nil {
+	if err := DecodeChecked(raw, &i, maxIdentity, errIdentity, func() (any, error) { return i, i.validate() }); err != nil {
 		return Identity{}, fmt.Errorf("%s: %w", IdentityKey, err)
 	}
 	return i, nil
 }
 
 func (i Identity) validate() error {
-	switch {
-	case i.Format > FormatVersion:
-		return versionError(i.Format)
-	case i.Format != FormatVersion:
+	if err := CheckVersion(i.Format); err != nil {
+		return err
+	}
+	if i.Format != FormatVersion {
 		return fmt.Errorf("format is %d, want %d: %w", i.Format, FormatVersion, errIdentity)
-	case !isHex(string(i.Repo), 32):
-		return fmt.Errorf("repo %.40q is not 32 hexadecimal digits: %w", string(i.Repo), errIdentity)
+	}
+	if err := CheckRepo(i.Repo); err != nil {
+		return fmt.Errorf("%w: %w", err, errIdentity)
 	}
 	return nil
 }
@@ -119,9 +119,9 @@ func Init(ctx context.Context, bucket storage.Bucket, opts InitOptions) (Identit
 	case !errors.Is(err, ErrNotArchive):
 		return id, err
 	}
-	for info, err := range bucket.List(ctx, manifestPrefix(MainTimeline), "") {
+	for info, err := range bucket.List(ctx, ManifestPrefix(MainTimeline), "") {
 		if err != nil {
-			return Identity{}, fmt.Errorf("list %s: %w", manifestPrefix(MainTimeline), err)
+			return Identity{}, fmt.Errorf("list %s: %w", ManifestPrefix(MainTimeline), err)
 		}
 		return Identity{}, fmt.Errorf("%s is missing but %s is there: restore %s from a copy, or use another bucket: %w",
 			IdentityKey, info.Key, IdentityKey, ErrDamaged)

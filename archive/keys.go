@@ -7,11 +7,8 @@ import (
 	"github.com/tidemarkdb/tidemark/change"
 )
 
-// IdentityKey is the key of the object that makes a bucket an archive.
-const IdentityKey = "tidemark.json"
-
-// nonceDigits is the length of the random part of a pack's key.
-const nonceDigits = 16
+// NonceDigits is the length of the random part of a pack's key.
+const NonceDigits = 16
 
 // PackKind says in which order a pack holds its records.
 type PackKind string
@@ -49,7 +46,7 @@ func ParsePackKey(key string) (PackKey, error) {
 		return k, bad
 	}
 	parts := strings.Split(name, "-")
-	if len(parts) != 3 || !isHex(parts[2], nonceDigits) {
+	if len(parts) != 3 || !isHex(parts[2], NonceDigits) {
 		return k, bad
 	}
 	first, ok1 := parseHex16(parts[0])
@@ -63,10 +60,11 @@ func ParsePackKey(key string) (PackKey, error) {
 
 // ManifestKey is the key of manifest seq: <timeline>/manifest/<16 hex>.json.
 func ManifestKey(t TimelineID, seq Seq) string {
-	return fmt.Sprintf("%s%016x.json", manifestPrefix(t), uint64(seq))
+	return fmt.Sprintf("%s%016x.json", ManifestPrefix(t), uint64(seq))
 }
 
-func manifestPrefix(t TimelineID) string { return string(t) + "/manifest/" }
+// ManifestPrefix starts the keys of a timeline's manifests.
+func ManifestPrefix(t TimelineID) string { return string(t) + "/manifest/" }
 
 // ParseManifestKey reads what [ManifestKey] writes, and nothing else.
 func ParseManifestKey(key string) (TimelineID, Seq, error) {
@@ -82,10 +80,11 @@ func ParseManifestKey(key string) (TimelineID, Seq, error) {
 // CheckpointKey is the key of the bundle of manifests first … last:
 // <timeline>/checkpoint/<16 hex>-<16 hex>.
 func CheckpointKey(t TimelineID, first, last Seq) string {
-	return fmt.Sprintf("%s%016x-%016x", checkpointPrefix(t), uint64(first), uint64(last))
+	return fmt.Sprintf("%s%016x-%016x", CheckpointPrefix(t), uint64(first), uint64(last))
 }
 
-func checkpointPrefix(t TimelineID) string { return string(t) + "/checkpoint/" }
+// CheckpointPrefix starts the keys of a timeline's checkpoints.
+func CheckpointPrefix(t TimelineID) string { return string(t) + "/checkpoint/" }
 
 // ParseCheckpointKey reads what [CheckpointKey] writes, and nothing else.
 func ParseCheckpointKey(key string) (t TimelineID, first, last Seq, err error) {
@@ -106,6 +105,14 @@ func cutKey(key string) (t TimelineID, dir, name string, ok bool) {
 		return "", "", "", false
 	}
 	return TimelineID(parts[0]), parts[1], parts[2], true
+}
+
+// CheckRepo reports whether r can identify an archive: 32 hexadecimal digits.
+func CheckRepo(r RepoID) error {
+	if !isHex(string(r), 32) {
+		return fmt.Errorf("repo %.40q is not 32 hexadecimal digits", string(r))
+	}
+	return nil
 }
 
 // maxTimeline is the greatest length of a timeline's name in bytes.

@@ -192,7 +192,7 @@ func (m *mModel) check(w *mWorld) error {
 				}
 				continue
 			}
-			if seg := s.segmentAt(a.lsn); seg == nil || seg.Packs[0].Key != a.what {
+			if seg := s.SegmentAt(a.lsn); seg == nil || seg.Packs[0].Key != a.what {
 				return violation("a reader whose list shows %d of %d manifests misses %s, which was acknowledged", listed, len(w.bucket), a.what)
 			}
 		}

@@ -18,12 +18,13 @@ func (s *State) Next(m *Manifest, hash change.Hash) error {
 		r.fail("form", err, "%v", err)
 		return r.err
 	}
-	return s.next(m, hash)
+	return s.Advance(m, hash)
 }
 
-// next is Next for a manifest that is valid by itself.
-func (s *State) next(m *Manifest, hash change.Hash) error {
-	if err := s.check(m); err != nil {
+// Advance is [State.Next] for a manifest that is valid by itself, as
+// [DecodeManifest] returns it.
+func (s *State) Advance(m *Manifest, hash change.Hash) error {
+	if err := s.Check(m); err != nil {
 		return err
 	}
 	s.apply(m)
@@ -31,8 +32,9 @@ func (s *State) next(m *Manifest, hash change.Hash) error {
 	return nil
 }
 
-// check reports whether m, which is valid by itself, may follow s.
-func (s *State) check(m *Manifest) error {
+// Check reports which rule m, which is valid by itself, breaks after s, as
+// [State.Next] does.
+func (s *State) Check(m *Manifest) error {
 	r := &rules{s: s, m: m}
 	r.link()
 	r.epoch()
@@ -81,7 +83,7 @@ func (r *rules) epoch() {
 			r.fail("epoch.over", ErrLocked, "epoch %d of %q is open; a claim over it says why (stale or takeover)", s.Epoch, s.EpochOwner)
 		}
 		r.want(s.EpochOpen || m.Claim.Over == OverNothing, "epoch.over", "claims %q over an epoch, but none is open", string(m.Claim.Over))
-	case !m.epochal():
+	case !m.Epochal():
 		r.want(s.Started || m.Kind == KindCheckpoint, "epoch.first", "nothing was archived yet; a timeline starts with a claim")
 	case m.Epoch < s.Epoch || m.Epoch == s.Epoch && !s.EpochOpen:
 		r.fail("epoch.fenced", ErrFenced, "epoch %d is over, the last is %d (open: %t)", m.Epoch, s.Epoch, s.EpochOpen)
@@ -116,14 +118,14 @@ func (r *rules) body() {
 	case KindHold:
 		r.hold(m.Hold)
 	case KindCheckpoint:
-		r.want(m.Checkpoint.First == s.bundled()+1, "checkpoint.range", "starts at %d, want %d", m.Checkpoint.First, s.bundled()+1)
+		r.want(m.Checkpoint.First == s.Bundled()+1, "checkpoint.range", "starts at %d, want %d", m.Checkpoint.First, s.Bundled()+1)
 	case KindGap:
 		r.gap(m.Gap)
 	}
 }
 
-// bundled returns the last manifest that a checkpoint holds, or 0.
-func (s *State) bundled() Seq {
+// Bundled returns the last manifest that a checkpoint holds, or 0.
+func (s *State) Bundled() Seq {
 	if n := len(s.Checkpoints); n > 0 {
 		return s.Checkpoints[n-1].Body.Last
 	}
@@ -226,8 +228,8 @@ func (r *rules) point(kind string, lsn change.LSN) {
 	r.want(!inside, kind+".boundary", "lsn %d is inside the transaction of LSN %d to %d; it ends at %d", lsn, first, last, last)
 }
 
-// segmentAt returns the segment that holds an LSN, or nil.
-func (s *State) segmentAt(lsn change.LSN) *Segment {
+// SegmentAt returns the segment that holds an LSN, or nil.
+func (s *State) SegmentAt(lsn change.LSN) *Segment {
 	i := sort.Search(len(s.Segments), func(i int) bool { return s.Segments[i].Body.Last >= lsn })
 	if i == len(s.Segments) || s.Segments[i].Body.First > lsn {
 		return nil
@@ -238,7 +240,7 @@ func (s *State) segmentAt(lsn change.LSN) *Segment {
 // within returns the transaction that an LSN would split, as far as the chain
 // alone can tell: small transactions are known to their segment only.
 func (s *State) within(lsn change.LSN) (first, last change.LSN, inside bool) {
-	seg := s.segmentAt(lsn)
+	seg := s.SegmentAt(lsn)
 	if seg == nil {
 		return 0, 0, false
 	}
@@ -253,7 +255,7 @@ func (s *State) within(lsn change.LSN) (first, last change.LSN, inside bool) {
 // LogHashAt returns the log hash at an LSN where the chain states it: the
 // start, a segment's end, a gap.
 func (s *State) LogHashAt(lsn change.LSN) (change.Hash, bool) {
-	switch seg := s.segmentAt(lsn); {
+	switch seg := s.SegmentAt(lsn); {
 	case lsn == s.Last:
 		return s.LogHash, true
 	case lsn == s.Start:

@@ -14,17 +14,13 @@ import (
 // standardChain ends at LSN 9: two segments (1–4, 5–8) of collection 1, a base
 // at 4, labels and holds, a checkpoint, and a gap of collection 1 at 9.
 func standardChain(t testing.TB) *chain {
-	c := newChain(t).claim().segment(4)
-	c.add(mSnapshot(c.s, 4, "aaaaaaaaaaaaaaaa", testSchema(t, 1)))
-	c.segment(4)
-	c.add(Manifest{Kind: KindLabel, Label: &Label{Name: "one", LSN: 4}})
-	c.add(Manifest{Kind: KindHold, Hold: &Hold{Name: "audit", LSN: 4}})
-	c.add(Manifest{Kind: KindCheckpoint, Checkpoint: mCheckpoint(1, 4)})
-	return c.add(Manifest{Kind: KindGap, Gap: &Gap{LSN: 9, Reason: "r", From: 20000, To: 30000, LogHash: change.Hash{9}, Collections: []change.CollectionID{1}}})
-}
-
-func mCheckpoint(first, last Seq) *Checkpoint {
-	return &Checkpoint{First: first, Last: last, Key: CheckpointKey(MainTimeline, first, last), Size: 9, Hash: change.Hash{3}}
+	c := newChain(t).Claim().Segment(4)
+	c.Add(mSnapshot(c.State, 4, "aaaaaaaaaaaaaaaa", testSchema(t, 1)))
+	c.Segment(4)
+	c.Add(Manifest{Kind: KindLabel, Label: &Label{Name: "one", LSN: 4}})
+	c.Add(Manifest{Kind: KindHold, Hold: &Hold{Name: "audit", LSN: 4}})
+	c.Add(Manifest{Kind: KindCheckpoint, Checkpoint: mCheckpoint(1, 4)})
+	return c.Add(Manifest{Kind: KindGap, Gap: &Gap{LSN: 9, Reason: "r", From: 20000, To: 30000, LogHash: change.Hash{9}, Collections: []change.CollectionID{1}}})
 }
 
 type ruleTest struct {
@@ -36,13 +32,13 @@ type ruleTest struct {
 
 // with seals the manifest that f makes.
 func with(f func(t *testing.T, c *chain) Manifest) func(*testing.T, *chain) *Manifest {
-	return func(t *testing.T, c *chain) *Manifest { return c.seal(f(t, c)) }
+	return func(t *testing.T, c *chain) *Manifest { return c.Seal(f(t, c)) }
 }
 
 // changed seals a valid manifest and changes it afterwards.
 func changed(make func(t *testing.T, c *chain) Manifest, f func(m *Manifest)) func(*testing.T, *chain) *Manifest {
 	return func(t *testing.T, c *chain) *Manifest {
-		m := c.seal(make(t, c))
+		m := c.Seal(make(t, c))
 		f(m)
 		return m
 	}
@@ -51,27 +47,27 @@ func changed(make func(t *testing.T, c *chain) Manifest, f func(m *Manifest)) fu
 func aLabel(*testing.T, *chain) Manifest {
 	return Manifest{Kind: KindLabel, Label: &Label{Name: "two", LSN: 8}}
 }
-func aClaim(_ *testing.T, c *chain) Manifest { return mClaim(c.s) }
+func aClaim(_ *testing.T, c *chain) Manifest { return mClaim(c.State) }
 func aSegment(t *testing.T, c *chain) Manifest {
-	return mSegment(t, c.s, 3)
+	return mSegment(t, c.State, 3)
 }
 func aSnapshot(t *testing.T, c *chain) Manifest {
-	return mSnapshot(c.s, 8, "bbbbbbbbbbbbbbbb", testSchema(t, 1))
+	return mSnapshot(c.State, 8, "bbbbbbbbbbbbbbbb", testSchema(t, 1))
 }
 func aHold(*testing.T, *chain) Manifest {
 	return Manifest{Kind: KindHold, Hold: &Hold{Name: "h", LSN: 4}}
 }
 func aCoverage(_ *testing.T, c *chain) Manifest {
-	return Manifest{Kind: KindCoverage, Coverage: &Coverage{LSN: c.s.Last, CoveredUntil: 1e6}}
+	return Manifest{Kind: KindCoverage, Coverage: &Coverage{LSN: c.State.Last, CoveredUntil: 1e6}}
 }
 func aGap(_ *testing.T, c *chain) Manifest {
-	return Manifest{Kind: KindGap, Gap: &Gap{LSN: c.s.Last + 1, Reason: "r", From: 40000, To: 50000}}
+	return Manifest{Kind: KindGap, Gap: &Gap{LSN: c.State.Last + 1, Reason: "r", From: 40000, To: 50000}}
 }
 func aDigest(_ *testing.T, c *chain) Manifest {
 	return Manifest{Kind: KindDigest, Digest: &Digest{LSN: 8, Digests: []CollectionDigest{{1, 3, change.Hash{1}}}}}
 }
 func aClose(_ *testing.T, c *chain) Manifest {
-	return Manifest{Kind: KindClose, Close: &Close{LSN: c.s.Last}}
+	return Manifest{Kind: KindClose, Close: &Close{LSN: c.State.Last}}
 }
 func aCheckpoint(*testing.T, *chain) Manifest {
 	return Manifest{Kind: KindCheckpoint, Checkpoint: mCheckpoint(5, 8)}
@@ -80,7 +76,7 @@ func aCheckpoint(*testing.T, *chain) Manifest {
 // segmentWith changes a valid segment, keeping it well-formed.
 func segmentWith(f func(t *testing.T, c *chain, b *Segment)) func(*testing.T, *chain) *Manifest {
 	return func(t *testing.T, c *chain) *Manifest {
-		m := c.seal(aSegment(t, c))
+		m := c.Seal(aSegment(t, c))
 		f(t, c, m.Segment)
 		return m
 	}
@@ -115,16 +111,16 @@ func ruleTests() []ruleTest {
 		{"epoch claimed again", "epoch.claim", nil, changed(aClaim, func(m *Manifest) { m.Epoch-- })},
 		{"claim over an open epoch", "epoch.over", ErrLocked, changed(aClaim, func(m *Manifest) { m.Claim.Over = OverNothing })},
 		{"takeover of nobody", "epoch.over", nil, func(t *testing.T, c *chain) *Manifest {
-			c.add(aClose(t, c))
+			c.Add(aClose(t, c))
 			return changed(aClaim, func(m *Manifest) { m.Claim.Over = OverTakeover })(t, c)
 		}},
 		{"fenced by a later claim", "epoch.fenced", ErrFenced, func(t *testing.T, c *chain) *Manifest {
-			c.claim()
+			c.Claim()
 			return changed(aSegment, func(m *Manifest) { m.Epoch-- })(t, c)
 		}},
 		{"coverage after close", "epoch.fenced", ErrFenced, func(t *testing.T, c *chain) *Manifest {
-			c.add(aClose(t, c))
-			return c.seal(aCoverage(t, c))
+			c.Add(aClose(t, c))
+			return c.Seal(aCoverage(t, c))
 		}},
 		{"epoch of nobody", "epoch.unclaimed", nil, changed(aSegment, func(m *Manifest) { m.Epoch++ })},
 		{"label before the first claim", "epoch.first", nil, func(t *testing.T, c *chain) *Manifest {
@@ -143,20 +139,20 @@ func ruleTests() []ruleTest {
 		{"close elsewhere", "close.lsn", nil, changed(aClose, func(m *Manifest) { m.Close.LSN-- })},
 
 		{"LSN skipped", "segment.lsn", nil, func(t *testing.T, c *chain) *Manifest {
-			s := c.s.Clone()
+			s := c.State.Clone()
 			s.Last++
-			return c.seal(mSegment(t, s, 2))
+			return c.Seal(mSegment(t, s, 2))
 		}},
 		{"LSN repeated", "segment.lsn", nil, func(t *testing.T, c *chain) *Manifest {
-			s := c.s.Clone()
+			s := c.State.Clone()
 			s.Last--
-			return c.seal(mSegment(t, s, 2))
+			return c.Seal(mSegment(t, s, 2))
 		}},
 		{"effective time back", "segment.effective", nil, segmentWith(func(_ *testing.T, c *chain, b *Segment) {
-			b.Effective, b.Largest, b.Smaller = Span{c.s.Effective - 1, c.s.Effective}, nil, 3
+			b.Effective, b.Largest, b.Smaller = Span{c.State.Effective - 1, c.State.Effective}, nil, 3
 		})},
 		{"effective time within coverage", "segment.effective", nil, func(t *testing.T, c *chain) *Manifest {
-			c.add(aCoverage(t, c))
+			c.Add(aCoverage(t, c))
 			return segmentWith(func(_ *testing.T, c *chain, b *Segment) {
 				b.Effective, b.Largest, b.Smaller = Span{1e6, 2e6}, nil, 3
 				b.CoveredUntil = 2e6
@@ -178,9 +174,9 @@ func ruleTests() []ruleTest {
 			s.Version, s.Dropped = 2, true
 			withSchema(m.Segment, s)
 			m.Segment.Counts[0] = Count{Collection: 1, Schemas: 1, Inserts: 2}
-			c.add(m)
-			return c.seal(Manifest{Kind: KindSegment, Segment: func() *Segment {
-				b := mSegment(t, c.s, 3).Segment // brings collection 1 as version 1
+			c.Add(m)
+			return c.Seal(Manifest{Kind: KindSegment, Segment: func() *Segment {
+				b := mSegment(t, c.State, 3).Segment // brings collection 1 as version 1
 				return b
 			}()})
 		}},
@@ -190,34 +186,34 @@ func ruleTests() []ruleTest {
 		})},
 
 		{"base above the log", "snapshot.lsn", nil, with(func(t *testing.T, c *chain) Manifest {
-			return mSnapshot(c.s, 10, "bbbbbbbbbbbbbbbb", testSchema(t, 1))
+			return mSnapshot(c.State, 10, "bbbbbbbbbbbbbbbb", testSchema(t, 1))
 		})},
 		{"base inside a transaction", "snapshot.boundary", nil, with(func(t *testing.T, c *chain) Manifest {
-			return mSnapshot(c.s, 6, "bbbbbbbbbbbbbbbb", testSchema(t, 1))
+			return mSnapshot(c.State, 6, "bbbbbbbbbbbbbbbb", testSchema(t, 1))
 		})},
 		{"base of another history", "snapshot.log_hash", nil, changed(aSnapshot, func(m *Manifest) { m.Snapshot.LogHash[0]++ })},
 		{"base of another history at the start", "snapshot.log_hash", nil, with(func(t *testing.T, c *chain) Manifest {
-			m := mSnapshot(c.s, 0, "bbbbbbbbbbbbbbbb")
+			m := mSnapshot(c.State, 0, "bbbbbbbbbbbbbbbb")
 			m.Snapshot.LogHash = change.Hash{1}
 			return m
 		})},
 		{"base misses a collection", "snapshot.schemas", nil, with(func(t *testing.T, c *chain) Manifest {
-			return mSnapshot(c.s, 8, "bbbbbbbbbbbbbbbb")
+			return mSnapshot(c.State, 8, "bbbbbbbbbbbbbbbb")
 		})},
 		{"base with a collection too many", "snapshot.schemas", nil, with(func(t *testing.T, c *chain) Manifest {
-			return mSnapshot(c.s, 8, "bbbbbbbbbbbbbbbb", testSchema(t, 1), testSchema(t, 2))
+			return mSnapshot(c.State, 8, "bbbbbbbbbbbbbbbb", testSchema(t, 1), testSchema(t, 2))
 		})},
 		{"base with another schema", "snapshot.schemas", nil, with(func(t *testing.T, c *chain) Manifest {
 			s := testSchema(t, 1)
 			s.Columns[1].Name = "w"
-			return mSnapshot(c.s, 8, "bbbbbbbbbbbbbbbb", s)
+			return mSnapshot(c.State, 8, "bbbbbbbbbbbbbbbb", s)
 		})},
 		{"base with a run of another", "snapshot.run", nil, with(func(t *testing.T, c *chain) Manifest {
-			return mSnapshot(c.s, 4, "aaaaaaaaaaaaaaaa", testSchema(t, 1))
+			return mSnapshot(c.State, 4, "aaaaaaaaaaaaaaaa", testSchema(t, 1))
 		})},
 		{"base of a closed epoch", "epoch.fenced", ErrFenced, func(t *testing.T, c *chain) *Manifest {
-			c.add(aClose(t, c))
-			return c.seal(aSnapshot(t, c))
+			c.Add(aClose(t, c))
+			return c.Seal(aSnapshot(t, c))
 		}},
 
 		{"digest above the log", "digest.lsn", nil, changed(aDigest, func(m *Manifest) { m.Digest.LSN = 10 })},
@@ -247,8 +243,8 @@ func TestNextRefuses(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c := standardChain(t)
 			m := test.make(t, c)
-			before := c.s.Clone()
-			err := c.s.Next(m, change.Hash{42})
+			before := c.State.Clone()
+			err := c.State.Next(m, change.Hash{42})
 			var broken *ChainError
 			if !errors.As(err, &broken) || !errors.Is(err, ErrChain) {
 				t.Fatalf("got %v, want a ChainError", err)
@@ -259,7 +255,7 @@ func TestNextRefuses(t *testing.T) {
 			if test.is != nil && !errors.Is(err, test.is) {
 				t.Errorf("%v does not wrap %v", err, test.is)
 			}
-			if d := cmp.Diff(before, c.s, cmp.AllowUnexported(State{}, schemaHistory{}, change.Value{}), cmpopts.IgnoreTypes(tails{})); d != "" {
+			if d := cmp.Diff(before, c.State, cmp.AllowUnexported(State{}, SchemaHistory{}, change.Value{}), cmpopts.IgnoreTypes(Tails{})); d != "" {
 				t.Errorf("a refused manifest changed the state:\n%s", d)
 			}
 		})
@@ -272,7 +268,7 @@ func TestNextAccepts(t *testing.T) {
 		"snapshot": aSnapshot, "hold": aHold, "coverage": aCoverage, "gap": aGap, "digest": aDigest, "close": aClose, "checkpoint": aCheckpoint} {
 		t.Run(name, func(t *testing.T) {
 			c := standardChain(t)
-			c.add(f(t, c))
+			c.Add(f(t, c))
 		})
 	}
 }
@@ -281,56 +277,56 @@ func TestNextAccepts(t *testing.T) {
 // collections before, and one whose log was lost.
 func TestSchemasOfAStartInTheMiddle(t *testing.T) {
 	c := newChain(t)
-	m := mClaim(c.s)
+	m := mClaim(c.State)
 	m.Claim.LSN, m.Claim.LogHash = 100, change.Hash{1}
-	c.add(m).segment(2) // of collection 1, whose schema nobody knows yet
+	c.Add(m).Segment(2) // of collection 1, whose schema nobody knows yet
 	v1 := testSchema(t, 1)
 	v2, err := v1.AddColumns(change.Column{Name: "w", Type: change.Text, Nullable: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	seg := mSegment(t, c.s, 3)
+	seg := mSegment(t, c.State, 3)
 	withSchema(seg.Segment, v2)
-	c.add(seg)
-	c.add(mSnapshot(c.s, 100, "aaaaaaaaaaaaaaaa", v1, testSchema(t, 7)))
-	if len(c.s.Schemas) != 2 || !c.s.Schemas[1].Equal(v2) || c.s.NextCollection != 8 || c.s.schemas.unknown {
-		t.Fatalf("after the base: %v, next %d", c.s.Schemas, c.s.NextCollection)
+	c.Add(seg)
+	c.Add(mSnapshot(c.State, 100, "aaaaaaaaaaaaaaaa", v1, testSchema(t, 7)))
+	if len(c.State.Schemas) != 2 || !c.State.Schemas[1].Equal(v2) || c.State.NextCollection != 8 || !c.State.SchemasKnown() {
+		t.Fatalf("after the base: %v, next %d", c.State.Schemas, c.State.NextCollection)
 	}
-	if err := c.s.Next(c.seal(mSnapshot(c.s, c.s.Last, "bbbbbbbbbbbbbbbb", v1, testSchema(t, 7))), change.Hash{}); err == nil || !strings.Contains(err.Error(), "version 2") {
+	if err := c.State.Next(c.Seal(mSnapshot(c.State, c.State.Last, "bbbbbbbbbbbbbbbb", v1, testSchema(t, 7))), change.Hash{}); err == nil || !strings.Contains(err.Error(), "version 2") {
 		t.Errorf("a base with the old schema: %v", err)
 	}
-	c.add(Manifest{Kind: KindGap, Gap: &Gap{LSN: c.s.Last + 1, Reason: "log lost", From: 1e6, To: 2e6, LogHash: change.Hash{5}}})
-	c.segment(1)
-	synthetic := mSnapshot(c.s, c.s.Last, "cccccccccccccccc", v2, testSchema(t, 7))
+	c.Add(Manifest{Kind: KindGap, Gap: &Gap{LSN: c.State.Last + 1, Reason: "log lost", From: 1e6, To: 2e6, LogHash: change.Hash{5}}})
+	c.Segment(1)
+	synthetic := mSnapshot(c.State, c.State.Last, "cccccccccccccccc", v2, testSchema(t, 7))
 	synthetic.Snapshot.Origin = OriginSynthetic
-	if err := c.s.Next(c.seal(synthetic), change.Hash{}); !errors.Is(err, ErrChain) {
+	if err := c.State.Next(c.Seal(synthetic), change.Hash{}); !errors.Is(err, ErrChain) {
 		t.Errorf("a synthetic base after a gap: %v", err)
 	}
-	c.add(mSnapshot(c.s, c.s.Last, "dddddddddddddddd", testSchema(t, 9)))
-	if len(c.s.Schemas) != 1 || c.s.NextCollection != 10 {
-		t.Errorf("after the gap's base: %v, next %d", c.s.Schemas, c.s.NextCollection)
+	c.Add(mSnapshot(c.State, c.State.Last, "dddddddddddddddd", testSchema(t, 9)))
+	if len(c.State.Schemas) != 1 || c.State.NextCollection != 10 {
+		t.Errorf("after the gap's base: %v, next %d", c.State.Schemas, c.State.NextCollection)
 	}
 }
 
 // TestClonesGoApart lets two clones grow from one state.
 func TestClonesGoApart(t *testing.T) {
-	base := newChain(t).claim()
+	base := newChain(t).Claim()
 	for range 20 {
-		base.segment(1)
+		base.Segment(1)
 	}
 	grown := func(n int) *chain {
-		c := &chain{t: t, s: base.s.Clone()}
+		c := &chain{T: t, State: base.State.Clone()}
 		for range 5 {
-			c.segment(n)
+			c.Segment(n)
 		}
 		return c
 	}
 	two, three := grown(2), grown(3)
-	if two.s.Last != 30 || three.s.Last != 35 || base.s.Last != 20 || len(base.s.Segments) != 20 {
-		t.Fatalf("ends: %d, %d, %d", two.s.Last, three.s.Last, base.s.Last)
+	if two.State.Last != 30 || three.State.Last != 35 || base.State.Last != 20 || len(base.State.Segments) != 20 {
+		t.Fatalf("ends: %d, %d, %d", two.State.Last, three.State.Last, base.State.Last)
 	}
 	for i, want := range []change.LSN{22, 23} {
-		if got := []*State{two.s, three.s}[i].Segments[20].Body.Last; got != want {
+		if got := []*State{two.State, three.State}[i].Segments[20].Body.Last; got != want {
 			t.Errorf("clone %d: segment 20 ends at %d, want %d", i, got, want)
 		}
 	}

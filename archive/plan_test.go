@@ -14,26 +14,6 @@ import (
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
-// Steps of made-up histories. Each segment is one transaction 1 ms after the
-// one before; see mSegment.
-
-func (c *chain) covered(t change.Time) *chain {
-	return c.add(Manifest{Kind: KindCoverage, Coverage: &Coverage{LSN: c.s.Last, CoveredUntil: t}})
-}
-
-func (c *chain) base(lsn change.LSN, nonce string) *chain {
-	return c.add(mSnapshot(c.s, lsn, strings.Repeat(nonce, 16), testSchema(c.t, 1)))
-}
-
-func (c *chain) gap(from, to change.Time) *chain {
-	return c.add(Manifest{Kind: KindGap, Gap: &Gap{LSN: c.s.Last + 1, Reason: "log lost", From: from, To: to, LogHash: change.Hash{9}}})
-}
-
-// claimAt starts a timeline of a database that has a history.
-func (c *chain) claimAt(lsn change.LSN) *chain {
-	return c.add(Manifest{Kind: KindClaim, Claim: &Claim{Source: testSource, LSN: lsn, LogHash: change.Hash{7}}})
-}
-
 func TestWindows(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -41,24 +21,24 @@ func TestWindows(t *testing.T) {
 		want  []string
 	}{
 		{"nothing", func(*chain) {}, nil},
-		{"claimed, nothing happened", func(c *chain) { c.claim() }, []string{"0–0: 0–0"}},
-		{"claimed, covered", func(c *chain) { c.claim().covered(700) }, []string{"0–0: 700–700"}},
-		{"log from the empty database", func(c *chain) { c.claim().segment(3).segment(4) }, []string{"0–7: 1001–2002"}},
-		{"covered after the last transaction", func(c *chain) { c.claim().segment(3).covered(9000) }, []string{"0–3: 1001–9000"}},
-		{"a base changes nothing then", func(c *chain) { c.claim().segment(3).segment(4).base(3, "a") }, []string{"0–7: 1001–2002"}},
-		{"a database with a history, no base", func(c *chain) { c.claimAt(50).segment(3) }, nil},
-		{"with its first base", func(c *chain) { c.claimAt(50).base(50, "a").segment(3) }, []string{"50–53: 5–1001"}},
-		{"with a base after a segment", func(c *chain) { c.claimAt(50).segment(3).segment(3).base(53, "a") }, []string{"53–56: 1001–2002"}},
-		{"a gap without a base after it", func(c *chain) { c.claim().segment(3).gap(2000, 5000).segment(2) }, []string{"0–3: 1001–2000"}},
-		{"a gap with a base at once", func(c *chain) { c.claim().segment(3).gap(2000, 5000).base(4, "a").segment(2) }, []string{"0–3: 1001–2000", "4–6: 5000–6000"}},
-		{"a gap with a base later", func(c *chain) { c.claim().segment(3).gap(2000, 5000).segment(2).segment(2).base(6, "a") }, []string{"0–3: 1001–2000", "6–8: 6000–7001"}},
-		{"two gaps, nothing between", func(c *chain) { c.claim().segment(3).gap(2000, 3000).gap(4000, 5000).base(5, "a") }, []string{"0–3: 1001–2000", "5–5: 5000–5000"}},
+		{"claimed, nothing happened", func(c *chain) { c.Claim() }, []string{"0–0: 0–0"}},
+		{"claimed, covered", func(c *chain) { c.Claim().Covered(700) }, []string{"0–0: 700–700"}},
+		{"log from the empty database", func(c *chain) { c.Claim().Segment(3).Segment(4) }, []string{"0–7: 1001–2002"}},
+		{"covered after the last transaction", func(c *chain) { c.Claim().Segment(3).Covered(9000) }, []string{"0–3: 1001–9000"}},
+		{"a base changes nothing then", func(c *chain) { c.Claim().Segment(3).Segment(4).Base(3, "a") }, []string{"0–7: 1001–2002"}},
+		{"a database with a history, no base", func(c *chain) { c.ClaimAt(50).Segment(3) }, nil},
+		{"with its first base", func(c *chain) { c.ClaimAt(50).Base(50, "a").Segment(3) }, []string{"50–53: 5–1001"}},
+		{"with a base after a segment", func(c *chain) { c.ClaimAt(50).Segment(3).Segment(3).Base(53, "a") }, []string{"53–56: 1001–2002"}},
+		{"a gap without a base after it", func(c *chain) { c.Claim().Segment(3).Gap(2000, 5000).Segment(2) }, []string{"0–3: 1001–2000"}},
+		{"a gap with a base at once", func(c *chain) { c.Claim().Segment(3).Gap(2000, 5000).Base(4, "a").Segment(2) }, []string{"0–3: 1001–2000", "4–6: 5000–6000"}},
+		{"a gap with a base later", func(c *chain) { c.Claim().Segment(3).Gap(2000, 5000).Segment(2).Segment(2).Base(6, "a") }, []string{"0–3: 1001–2000", "6–8: 6000–7001"}},
+		{"two gaps, nothing between", func(c *chain) { c.Claim().Segment(3).Gap(2000, 3000).Gap(4000, 5000).Base(5, "a") }, []string{"0–3: 1001–2000", "5–5: 5000–5000"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ch := newChain(t)
 			c.chain(ch)
 			var got []string
-			for _, w := range ch.s.Windows() {
+			for _, w := range ch.State.Windows() {
 				got = append(got, fmt.Sprintf("%d–%d: %d–%d", w.FromLSN, w.ToLSN, int64(w.From), int64(w.To)))
 			}
 			if d := gocmp.Diff(c.want, got); d != "" {
@@ -70,7 +50,7 @@ func TestWindows(t *testing.T) {
 
 // TestRefusals checks what a person is told whose target can't be restored.
 func TestRefusals(t *testing.T) {
-	c := newChain(t).claim().segment(3).gap(2000, 5000).segment(2).segment(2).base(6, "a").covered(9000)
+	c := newChain(t).Claim().Segment(3).Gap(2000, 5000).Segment(2).Segment(2).Base(6, "a").Covered(9000)
 	first := Moment{LSN: 3, Time: 2000}
 	second := Moment{LSN: 6, Time: 6000}
 	end := Moment{LSN: 8, Time: 9000}
@@ -89,7 +69,7 @@ func TestRefusals(t *testing.T) {
 		{AtLSN(4), ErrInGap, &first, &second, "no base was taken"},
 		{AtLSN(0).JustBefore(), ErrOutside, nil, &Moment{0, 1001}, "before the start of the log"},
 	} {
-		_, err := Resolve(t.Context(), storage.NewMem(), c.s, w.target)
+		_, err := Resolve(t.Context(), storage.NewMem(), c.State, w.target)
 		var e *UnrestorableError
 		if w.is == nil {
 			if errors.As(err, &e) {
@@ -115,26 +95,26 @@ func TestPlan(t *testing.T) {
 		want  string // base; segments; discards
 		is    error
 	}{
-		{"log alone", func(c *chain) { c.claim().segment(3).segment(4) }, 7, "none; 1–3 4–7; 0 records", nil},
-		{"part of the log", func(c *chain) { c.claim().segment(3).segment(4).segment(5) }, 3, "none; 1–3; 9 records 2–2 txs", nil},
-		{"the empty database", func(c *chain) { c.claim().segment(3) }, 0, "none; ; 3 records 1–1 txs", nil},
+		{"log alone", func(c *chain) { c.Claim().Segment(3).Segment(4) }, 7, "none; 1–3 4–7; 0 records", nil},
+		{"part of the log", func(c *chain) { c.Claim().Segment(3).Segment(4).Segment(5) }, 3, "none; 1–3; 9 records 2–2 txs", nil},
+		{"the empty database", func(c *chain) { c.Claim().Segment(3) }, 0, "none; ; 3 records 1–1 txs", nil},
 		// The first design dropped every segment at or below the base, yet
 		// wanted the first one kept to start the chain.
-		{"a base in the middle", func(c *chain) { c.claim().segment(3).segment(4).base(7, "a").segment(5) }, 12, "7; 8–12; 0 records", nil},
-		{"a base at the target", func(c *chain) { c.claim().segment(3).segment(4).base(3, "a").base(7, "b") }, 7, "7; ; 0 records", nil},
-		{"a base after the target", func(c *chain) { c.claim().segment(3).segment(4).base(7, "b") }, 3, "none; 1–3; 4 records 1–1 txs", nil},
-		{"the newest base", func(c *chain) { c.claim().segment(3).segment(4).base(3, "a").segment(5).base(7, "b") }, 12, "7; 8–12; 0 records", nil},
-		{"two bases at one place", func(c *chain) { c.claim().segment(3).base(3, "a").base(3, "b") }, 3, "3 of manifest 4; ; 0 records", nil},
-		{"beyond a gap", func(c *chain) { c.claim().segment(3).base(3, "a").gap(2000, 5000).segment(2) }, 6, "", ErrInGap},
-		{"beyond a gap, with a base", func(c *chain) { c.claim().segment(3).gap(2000, 5000).base(4, "a").segment(2).segment(2) }, 6, "4; 5–6; 2 records 1–1 txs", nil},
-		{"before the gap", func(c *chain) { c.claim().segment(3).gap(2000, 5000).base(4, "a").segment(2) }, 3, "none; 1–3; 2 records 1–1 txs", nil},
-		{"no base", func(c *chain) { c.claimAt(50).segment(3) }, 53, "", ErrOutside},
-		{"beyond the end", func(c *chain) { c.claim().segment(3) }, 4, "", ErrOutside},
+		{"a base in the middle", func(c *chain) { c.Claim().Segment(3).Segment(4).Base(7, "a").Segment(5) }, 12, "7; 8–12; 0 records", nil},
+		{"a base at the target", func(c *chain) { c.Claim().Segment(3).Segment(4).Base(3, "a").Base(7, "b") }, 7, "7; ; 0 records", nil},
+		{"a base after the target", func(c *chain) { c.Claim().Segment(3).Segment(4).Base(7, "b") }, 3, "none; 1–3; 4 records 1–1 txs", nil},
+		{"the newest base", func(c *chain) { c.Claim().Segment(3).Segment(4).Base(3, "a").Segment(5).Base(7, "b") }, 12, "7; 8–12; 0 records", nil},
+		{"two bases at one place", func(c *chain) { c.Claim().Segment(3).Base(3, "a").Base(3, "b") }, 3, "3 of manifest 4; ; 0 records", nil},
+		{"beyond a gap", func(c *chain) { c.Claim().Segment(3).Base(3, "a").Gap(2000, 5000).Segment(2) }, 6, "", ErrInGap},
+		{"beyond a gap, with a base", func(c *chain) { c.Claim().Segment(3).Gap(2000, 5000).Base(4, "a").Segment(2).Segment(2) }, 6, "4; 5–6; 2 records 1–1 txs", nil},
+		{"before the gap", func(c *chain) { c.Claim().Segment(3).Gap(2000, 5000).Base(4, "a").Segment(2) }, 3, "none; 1–3; 2 records 1–1 txs", nil},
+		{"no base", func(c *chain) { c.ClaimAt(50).Segment(3) }, 53, "", ErrOutside},
+		{"beyond the end", func(c *chain) { c.Claim().Segment(3) }, 4, "", ErrOutside},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ch := newChain(t)
 			c.chain(ch)
-			p, err := MakePlan(ch.s, Point{LSN: c.lsn})
+			p, err := MakePlan(ch.State, Point{LSN: c.lsn})
 			if c.is != nil {
 				if !errors.Is(err, c.is) {
 					t.Errorf("got %v, want %v", err, c.is)
@@ -168,7 +148,7 @@ func TestPlan(t *testing.T) {
 
 // TestPlanContent checks schemas, cuts and estimates on a segment that says all.
 func TestPlanContent(t *testing.T) {
-	c := newChain(t).claim()
+	c := newChain(t).Claim()
 	create := func(id change.CollectionID) change.Record {
 		r, err := change.SchemaRecord(testSchema(t, id))
 		if err != nil {
@@ -202,7 +182,7 @@ func TestPlanContent(t *testing.T) {
 	}
 	seg := b.Segment()
 	seg.Packs = append(seg.Packs, mRef(PackKey{MainTimeline, LogPack, 1, lsn, "0123456789abcdef"}, int64(lsn)))
-	c.add(Manifest{Kind: KindSegment, Segment: &seg})
+	c.Add(Manifest{Kind: KindSegment, Segment: &seg})
 	for _, w := range []struct {
 		lsn                 change.LSN
 		schemas, cuts, gone string
@@ -211,7 +191,7 @@ func TestPlanContent(t *testing.T) {
 		{6, "[1 2]", "[1<5]", "[]"},
 		{9, "[1 3]", "[1<5 2<7 3<9]", "[2]"},
 	} {
-		p, err := MakePlan(c.s, Point{LSN: w.lsn})
+		p, err := MakePlan(c.State, Point{LSN: w.lsn})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,8 +212,8 @@ func TestPlanContent(t *testing.T) {
 // TestPlanText checks that a plan survives JSON with its hash, that another
 // plan has another hash, and that what a person reads says what matters.
 func TestPlanText(t *testing.T) {
-	c := newChain(t).claim().segment(3).segment(4).base(3, "a").segment(5)
-	p, err := MakePlan(c.s, Point{LSN: 7, Tx: 7, Commit: 2001, Effective: 2001})
+	c := newChain(t).Claim().Segment(3).Segment(4).Base(3, "a").Segment(5)
+	p, err := MakePlan(c.State, Point{LSN: 7, Tx: 7, Commit: 2001, Effective: 2001})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +230,7 @@ func TestPlanText(t *testing.T) {
 	if err := errors.Join(err1, err2); err != nil || h1 != h2 || h1.IsZero() {
 		t.Errorf("hashes %v and %v, %v", h1, h2, err)
 	}
-	other, err := MakePlan(c.s, Point{LSN: 12})
+	other, err := MakePlan(c.State, Point{LSN: 12})
 	if err != nil {
 		t.Fatal(err)
 	}

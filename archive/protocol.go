@@ -74,7 +74,7 @@ func advanceOwn(s *State, next *stored) (*State, error) {
 	if next.err != nil {
 		return nil, fmt.Errorf("%s: %w", ManifestKey(s.Timeline, s.Seq+1), next.err)
 	}
-	if err := s.next(next.m, next.hash); err != nil { // decoding has validated it
+	if err := s.Advance(next.m, next.hash); err != nil { // decoding has validated it
 		return nil, err
 	}
 	return s, nil

@@ -76,7 +76,7 @@ func (a *Archive) seal(s *State, body *Manifest) (*stored, error) {
 	if err != nil {
 		return nil, err
 	}
-	return out, s.check(out.m)
+	return out, s.Check(out.m)
 }
 
 // sealAs completes a manifest that is to follow s and encodes it. Whether it

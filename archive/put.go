@@ -31,7 +31,7 @@ func (a *Archive) PutPack(ctx context.Context, kind PackKind, first, last change
 				return pack.Ref{}, fmt.Errorf("%w; before that: %w", err, cause)
 			}
 		}
-		nonce, err := randomHex(a.opts.Rand, nonceDigits/2)
+		nonce, err := randomHex(a.opts.Rand, NonceDigits/2)
 		if err != nil {
 			return pack.Ref{}, err
 		}

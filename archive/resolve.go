@@ -150,7 +150,7 @@ func (r *resolver) time(ctx context.Context) (Point, error) {
 	if w := s.Windows(); len(w) > 0 && t < w[0].From {
 		// Inside the first base's segment the chain knows the time only
 		// roughly; else this is before everything.
-		if seg := s.segmentAt(w[0].FromLSN); seg == nil || t < seg.Effective.From {
+		if seg := s.SegmentAt(w[0].FromLSN); seg == nil || t < seg.Effective.From {
 			e := &UnrestorableError{Target: r.target, Detail: "that is before what the archive can restore"}
 			e.Before, e.After = s.Nearest(t)
 			return Point{}, e
@@ -233,7 +233,7 @@ func (r *resolver) lsn(ctx context.Context, n change.LSN) (Point, error) {
 		return Point{}, r.refuse(n)
 	}
 	if r.target.Before {
-		seg := r.s.segmentAt(n)
+		seg := r.s.SegmentAt(n)
 		if seg == nil { // the start of the log, or a gap: no transaction
 			if n == r.s.Start {
 				e := &UnrestorableError{Target: r.target, Detail: fmt.Sprintf("nothing lies before the start of the log, LSN %d", n)}
@@ -256,7 +256,7 @@ func (r *resolver) point(ctx context.Context, n change.LSN) (Point, error) {
 	if !r.s.restorable(n) {
 		return Point{}, r.refuse(n)
 	}
-	seg := r.s.segmentAt(n)
+	seg := r.s.SegmentAt(n)
 	if seg == nil {
 		return Point{LSN: n}, nil
 	}

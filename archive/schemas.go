@@ -18,6 +18,10 @@ type schemaHistory struct {
 	log     []SchemaChange   // every schema change of the chain
 }
 
+// SchemasKnown reports whether s.Schemas is all there is: not while no base of
+// the source tells what the log does not.
+func (s *State) SchemasKnown() bool { return !s.schemas.unknown }
+
 // at returns the schemas of the collections that live at an LSN ≤ Last.
 func (h *schemaHistory) at(lsn change.LSN) (m map[change.CollectionID]*change.Schema, known bool) {
 	if h.unknown || lsn < h.from {

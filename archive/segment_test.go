@@ -2,6 +2,7 @@ package archive
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -169,14 +170,14 @@ func TestSegmentIsACopy(t *testing.T) {
 		}
 	}
 	early := b.Segment()
-	before, err := encodeJSON(&early)
+	before, err := json.Marshal(&early)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Add(txs[len(txs)-1]); err != nil {
 		t.Fatal(err)
 	}
-	after, err := encodeJSON(&early)
+	after, err := json.Marshal(&early)
 	if err != nil || string(before) != string(after) {
 		t.Errorf("the section changed: %v", err)
 	}

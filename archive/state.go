@@ -51,6 +51,32 @@ type State struct {
 	tails   tails
 }
 
+// Summary is the state in a few figures. A checkpoint keeps it for people and
+// tools that need no more; a reader derives the state and compares.
+type Summary struct {
+	Repo         RepoID      `json:"repo"`
+	Timeline     TimelineID  `json:"timeline"`
+	Seq          Seq         `json:"seq"`
+	Head         change.Hash `json:"head"`
+	Epoch        Epoch       `json:"epoch"`
+	EpochOpen    bool        `json:"epoch_open"`
+	Start        change.LSN  `json:"lsn_start"`
+	Last         change.LSN  `json:"lsn_end"`
+	LogHash      change.Hash `json:"log_hash"`
+	Effective    change.Time `json:"effective"`
+	CoveredUntil change.Time `json:"covered_until"`
+	Segments     int         `json:"segments"`
+	Snapshots    int         `json:"snapshots"`
+	Labels       int         `json:"labels"`
+}
+
+// Summary returns the figures of the state.
+func (s *State) Summary() Summary {
+	return Summary{Repo: s.Repo, Timeline: s.Timeline, Seq: s.Seq, Head: s.Head, Epoch: s.Epoch, EpochOpen: s.EpochOpen,
+		Start: s.Start, Last: s.Last, LogHash: s.LogHash, Effective: s.Effective, CoveredUntil: s.CoveredUntil,
+		Segments: len(s.Segments), Snapshots: len(s.Snapshots), Labels: len(s.Labels)}
+}
+
 // Announced is a section of a manifest with the place where the chain holds it.
 type Announced[T any] struct {
 	Seq  Seq

@@ -44,12 +44,12 @@ func (f *form) span(name string, s Span) {
 // Validate reports what is wrong with the manifest by itself: what the history
 // before it says is not looked at. Errors wrap [ErrManifest] or [ErrVersion].
 func (m *Manifest) Validate() error {
-	if m.Format > FormatVersion {
-		return versionError(m.Format)
+	if err := CheckVersion(m.Format); err != nil {
+		return err
 	}
 	f := &form{m: m}
 	f.want(m.Format == FormatVersion, "format is %d, want %d", m.Format, FormatVersion)
-	f.want(isHex(string(m.Repo), 32), "repo %.40q is not 32 hexadecimal digits", string(m.Repo))
+	f.noError(CheckRepo(m.Repo))
 	f.noError(CheckTimeline(m.Timeline))
 	f.want(m.Seq >= 1, "seq is 0, they count from 1")
 	f.want((m.Seq == 1) == m.Prev.IsZero(), "prev_hash is zeros if and only if seq is 1")
@@ -85,8 +85,8 @@ func (f *form) section() {
 	}
 }
 
-// epochal reports whether a manifest belongs to the epoch of a capturer.
-func (m *Manifest) epochal() bool {
+// Epochal reports whether the manifest belongs to the epoch of a capturer.
+func (m *Manifest) Epochal() bool {
 	switch m.Kind {
 	case KindClaim, KindClose, KindSegment, KindCoverage, KindGap, KindDigest:
 		return true
@@ -97,7 +97,7 @@ func (m *Manifest) epochal() bool {
 }
 
 func (f *form) epoch() {
-	if f.m.epochal() {
+	if f.m.Epochal() {
 		f.want(f.m.Epoch > 0, "epoch is missing")
 	} else {
 		f.want(f.m.Epoch == 0, "epoch is %d, this kind belongs to none", f.m.Epoch)

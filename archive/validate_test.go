@@ -14,7 +14,7 @@ func TestValidateRefuses(t *testing.T) {
 	const (
 		gClaim, gSegment, gTruncate, gSnapshot, gDigest, gCoverage, gLabel, gHold, gRelease, gCheckpoint, gGap, gClose = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 	)
-	raws := goldenChain(t).raws
+	raws := goldenChain(t).Raws
 	for _, test := range []struct {
 		name  string
 		base  int
@@ -32,7 +32,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"source", gClaim, "source", func(m *Manifest) { m.Claim.Source.System = "" }},
 		{"over", gClaim, "over", func(m *Manifest) { m.Claim.Over = "luck" }},
 		{"holder not UTF-8", gClaim, "UTF-8", func(m *Manifest) { m.Claim.Holder = "\xff" }},
-		{"position too long", gClaim, "position", func(m *Manifest) { m.Claim.Position = change.Position(strings.Repeat("x", maxText+1)) }},
+		{"position too long", gClaim, "position", func(m *Manifest) { m.Claim.Position = change.Position(strings.Repeat("x", MaxText+1)) }},
 
 		{"range", gSegment, "covers", func(m *Manifest) { m.Segment.First = 9 }},
 		{"range at the end of all", gSegment, "covers", func(m *Manifest) { m.Segment.Last = change.MaxLSN }},
@@ -97,7 +97,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"digest of nothing", gDigest, "no digests", func(m *Manifest) { m.Digest.Digests = nil }},
 		{"coverage of nothing", gCoverage, "covered_until", func(m *Manifest) { m.Coverage.CoveredUntil = 0 }},
 		{"label without a name", gLabel, "name", func(m *Manifest) { m.Label.Name = "" }},
-		{"label of one too many", gLabel, "name", func(m *Manifest) { m.Label.Name = strings.Repeat("x", maxLabel+1) }},
+		{"label of one too many", gLabel, "name", func(m *Manifest) { m.Label.Name = strings.Repeat("x", MaxLabel+1) }},
 		{"hold name", gHold, "name", func(m *Manifest) { m.Hold.Name = "-x" }},
 		{"release of an LSN", gRelease, "release", func(m *Manifest) { m.Hold.LSN = 1 }},
 		{"checkpoint of itself", gCheckpoint, "range", func(m *Manifest) { m.Checkpoint.Last = m.Seq }},
@@ -128,8 +128,8 @@ func TestValidateRefuses(t *testing.T) {
 
 // TestSegmentBuilderMakesValidSegments holds the two ends to each other.
 func TestSegmentBuilderMakesValidSegments(t *testing.T) {
-	c := newChain(t).claim()
-	b := NewSegmentBuilder(c.s.LogHash)
+	c := newChain(t).Claim()
+	b := NewSegmentBuilder(c.State.LogHash)
 	lsn := change.LSN(0)
 	schema, err := change.SchemaRecord(testSchema(t, 1))
 	if err != nil {
@@ -164,8 +164,8 @@ func TestSegmentBuilderMakesValidSegments(t *testing.T) {
 	tx(drop)
 	seg := b.Segment()
 	seg.Packs = []pack.Ref{mRef(PackKey{MainTimeline, LogPack, 1, lsn, "0123456789abcdef"}, int64(lsn))}
-	c.add(Manifest{Kind: KindSegment, Segment: &seg})
-	if len(c.s.Schemas) != 0 || c.s.NextCollection != 2 {
-		t.Errorf("after the drop: %v, next %d", c.s.Schemas, c.s.NextCollection)
+	c.Add(Manifest{Kind: KindSegment, Segment: &seg})
+	if len(c.State.Schemas) != 0 || c.State.NextCollection != 2 {
+		t.Errorf("after the drop: %v, next %d", c.State.Schemas, c.State.NextCollection)
 	}
 }

@@ -75,7 +75,7 @@ func (a *Archive) VerifyChain(ctx context.Context) (Report, error) {
 func (v *verifier) chain(ctx context.Context) (*State, error) {
 	a := v.a
 	var listed Seq
-	prefix := manifestPrefix(a.timeline)
+	prefix := ManifestPrefix(a.timeline)
 	for info, err := range a.bucket.List(ctx, prefix, "") {
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", prefix, err)

@@ -88,7 +88,7 @@ func (s *State) windowStart(first, last change.LSN, from change.Time) (change.LS
 	case base.LSN == first:
 		return first, base.Taken, true
 	}
-	seg := s.segmentAt(base.LSN)
+	seg := s.SegmentAt(base.LSN)
 	if seg == nil {
 		return base.LSN, max(from, base.Taken), true
 	}

@@ -44,10 +44,10 @@ type worldState struct {
 }
 
 func newWorld(tb testing.TB, t *rapid.T) *world {
-	w := &world{t: t, bucket: storage.NewMem(), c: &chain{t: tb, s: NewState(testRepo, MainTimeline)}, now: 1e9, nextID: 1,
+	w := &world{t: t, bucket: storage.NewMem(), c: &chain{T: tb, State: NewState(testRepo, MainTimeline)}, now: 1e9, nextID: 1,
 		schemas: map[change.CollectionID]*change.Schema{}, rows: map[change.CollectionID]map[string]change.Record{},
 		states: map[change.LSN]worldState{}}
-	w.c.claim()
+	w.c.Claim()
 	w.remember(nil)
 	return w
 }
@@ -83,7 +83,7 @@ func (w *world) step() {
 		w.publish()
 	case n == 15:
 		w.publish()
-		w.c.add(Manifest{Kind: KindCoverage, Coverage: &Coverage{LSN: w.c.s.Last, CoveredUntil: max(w.now, w.c.s.CoveredUntil, w.c.s.Effective)}})
+		w.c.Add(Manifest{Kind: KindCoverage, Coverage: &Coverage{LSN: w.c.State.Last, CoveredUntil: max(w.now, w.c.State.CoveredUntil, w.c.State.Effective)}})
 	case n < 19:
 		w.base(w.order[w.n(len(w.order)-1, "base")])
 	case w.n(2, "gap") == 0:
@@ -95,7 +95,7 @@ func (w *world) step() {
 func (w *world) commit() {
 	w.now += change.Time(w.n(3, "pass") * 1000)
 	tx := &change.Tx{ID: change.TxID(100 + len(w.order)), Commit: w.now + change.Time(w.n(4, "clock")-2)*1000}
-	tx.Effective = Effective(w.eff, w.c.s.CoveredUntil, tx.Commit, w.now)
+	tx.Effective = Effective(w.eff, w.c.State.CoveredUntil, tx.Commit, w.now)
 	for range 1 + w.n(6, "records") {
 		r, ok := w.record()
 		if !ok {
@@ -246,7 +246,7 @@ func (w *world) publish() {
 	if len(w.pending) == 0 {
 		return
 	}
-	b := NewSegmentBuilder(w.c.s.LogHash)
+	b := NewSegmentBuilder(w.c.State.LogHash)
 	var refs []pack.Ref
 	for rest := w.pending; len(rest) > 0; {
 		n := 1 + w.n(len(rest)-1, "pack")
@@ -267,7 +267,7 @@ func (w *world) publish() {
 	}
 	seg := b.Segment()
 	seg.Packs = refs
-	w.c.add(Manifest{Kind: KindSegment, Segment: &seg})
+	w.c.Add(Manifest{Kind: KindSegment, Segment: &seg})
 	w.pending = nil
 }
 
@@ -319,21 +319,21 @@ func (w *world) base(lsn change.LSN) {
 		})
 		rest = rest[n:]
 	}
-	m := w.c.seal(Manifest{Kind: KindSnapshot, Snapshot: b})
-	if w.c.s.Clone().Next(m, change.Hash{1}) != nil {
+	m := w.c.Seal(Manifest{Kind: KindSnapshot, Snapshot: b})
+	if w.c.State.Clone().Next(m, change.Hash{1}) != nil {
 		return // the chain can't take it there, such as between a gap and the base after it
 	}
-	w.c.add(Manifest{Kind: KindSnapshot, Snapshot: b})
+	w.c.Add(Manifest{Kind: KindSnapshot, Snapshot: b})
 }
 
 // gap loses the log for a while, in which nothing happened.
 func (w *world) gap() {
 	w.publish()
-	from := max(w.c.s.Effective, w.c.s.CoveredUntil)
+	from := max(w.c.State.Effective, w.c.State.CoveredUntil)
 	w.now = max(w.now, from) + 5000
 	w.last++
 	w.hash = change.Hash{byte(w.last), 1}
-	w.c.add(Manifest{Kind: KindGap, Gap: &Gap{LSN: w.last, Reason: "the log was lost", From: from, To: w.now, LogHash: w.hash}})
+	w.c.Add(Manifest{Kind: KindGap, Gap: &Gap{LSN: w.last, Reason: "the log was lost", From: from, To: w.now, LogHash: w.hash}})
 	w.eff = max(w.eff, w.now)
 	w.remember(nil)
 	if w.n(3, "base after gap") > 0 {
