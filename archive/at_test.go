@@ -51,7 +51,7 @@ func TestAtIsTheModel(t *testing.T) {
 		}
 		w.publish()
 		s := w.c.State
-		windows := s.Windows()
+		windows := Windows(s)
 		inside := func(lsn change.LSN) bool {
 			return slices.ContainsFunc(windows, func(win Window) bool { return win.FromLSN <= lsn && lsn <= win.ToLSN })
 		}
@@ -159,7 +159,7 @@ func (w *world) checkTimes(inside func(change.LSN) bool) {
 			}
 		}
 		if first == 1<<62 || len(s.Gaps) > 0 && first >= s.Gaps[0].Body.To {
-			first = s.Windows()[0].To // the empty database, of which only this moment is known
+			first = Windows(s)[0].To // the empty database, of which only this moment is known
 		}
 		if at > covered || inGap || !inside(lsn) || at < first {
 			if !errors.Is(err, ErrOutside) && !errors.Is(err, ErrInGap) || inGap != errors.Is(err, ErrInGap) && inside(lsn) {
@@ -168,7 +168,7 @@ func (w *world) checkTimes(inside func(change.LSN) bool) {
 			continue
 		}
 		if err != nil || p.LSN != lsn {
-			w.t.Fatalf("time %d: %+v, %v; want LSN %d\nwindows %v", at, p, err, lsn, s.Windows())
+			w.t.Fatalf("time %d: %+v, %v; want LSN %d\nwindows %v", at, p, err, lsn, Windows(s))
 		}
 		if q, err := Resolve(w.t.Context(), w.bucket, s, AtTime(at+1).JustBefore()); err != nil && at < covered || err == nil && q != p {
 			w.t.Fatalf("before time %d: %+v, %v; want %+v", at+1, q, err, p)

@@ -89,7 +89,7 @@ func MakePlan(s *State, p Point) (*Plan, error) {
 		return nil, fmt.Errorf("LSN %d: the archive holds LSN %d to %d: %w", p.LSN, s.Start, s.Last, ErrOutside)
 	}
 	var best *Plan
-	for _, base := range s.bases(p.LSN) {
+	for _, base := range bases(s, p.LSN) {
 		plan := &Plan{Repo: s.Repo, Timeline: s.Timeline, Seq: s.Seq, Head: s.Head, Point: p, NextID: s.NextCollection}
 		if err := plan.from(s, base); err != nil {
 			return nil, err
@@ -100,7 +100,7 @@ func MakePlan(s *State, p Point) (*Plan, error) {
 	}
 	if best == nil {
 		e := &UnrestorableError{Target: AtLSN(p.LSN), Detail: fmt.Sprintf("no base was taken at or before LSN %d", p.LSN)}
-		e.Before, e.After = s.NearestLSN(p.LSN)
+		e.Before, e.After = NearestLSN(s, p.LSN)
 		for i := range s.Gaps {
 			if g := &s.Gaps[i].Body; g.LSN <= p.LSN {
 				e.Gap, e.Detail = g, fmt.Sprintf("no base was taken between the gap at LSN %d and LSN %d", g.LSN, p.LSN)
@@ -115,7 +115,7 @@ func MakePlan(s *State, p Point) (*Plan, error) {
 // bases returns the bases from which no gap lies before lsn, newest first; nil
 // stands for the empty database at the start of the log. A gap of some
 // collections counts like one of all.
-func (s *State) bases(lsn change.LSN) []*Announced[Snapshot] {
+func bases(s *State, lsn change.LSN) []*Announced[Snapshot] {
 	floor := s.Start
 	for i := range s.Gaps {
 		if g := s.Gaps[i].Body.LSN; g <= lsn {

@@ -38,7 +38,7 @@ func TestWindows(t *testing.T) {
 			ch := newChain(t)
 			c.chain(ch)
 			var got []string
-			for _, w := range ch.State.Windows() {
+			for _, w := range Windows(ch.State) {
 				got = append(got, fmt.Sprintf("%d–%d: %d–%d", w.FromLSN, w.ToLSN, int64(w.From), int64(w.To)))
 			}
 			if d := gocmp.Diff(c.want, got); d != "" {

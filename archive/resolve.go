@@ -98,7 +98,7 @@ type resolver struct {
 // refuse says why an LSN can't be restored.
 func (r *resolver) refuse(n change.LSN) error {
 	e := &UnrestorableError{Target: r.target}
-	e.Before, e.After = r.s.NearestLSN(n)
+	e.Before, e.After = NearestLSN(r.s, n)
 	for i := range r.s.Gaps {
 		if g := &r.s.Gaps[i].Body; g.LSN <= n {
 			e.Gap = g
@@ -132,7 +132,7 @@ func (r *resolver) time(ctx context.Context) (Point, error) {
 		if covered != 0 {
 			e.Detail = fmt.Sprintf("the archive covers the time up to %s", covered)
 		}
-		e.Before, e.After = s.Nearest(t)
+		e.Before, e.After = Nearest(s, t)
 		return Point{}, e
 	}
 	n := s.Start
@@ -140,19 +140,19 @@ func (r *resolver) time(ctx context.Context) (Point, error) {
 		g := &s.Gaps[i].Body
 		if g.From < t && t < g.To {
 			e := &UnrestorableError{Target: r.target, Gap: g, Detail: fmt.Sprintf("the log has a gap from %s to %s", g.From, g.To)}
-			e.Before, e.After = s.Nearest(t)
+			e.Before, e.After = Nearest(s, t)
 			return Point{}, e
 		}
 		if g.To <= t {
 			n = g.LSN
 		}
 	}
-	if w := s.Windows(); len(w) > 0 && t < w[0].From {
+	if w := Windows(s); len(w) > 0 && t < w[0].From {
 		// Inside the first base's segment the chain knows the time only
 		// roughly; else this is before everything.
 		if seg := s.SegmentAt(w[0].FromLSN); seg == nil || t < seg.Effective.From {
 			e := &UnrestorableError{Target: r.target, Detail: "that is before what the archive can restore"}
-			e.Before, e.After = s.Nearest(t)
+			e.Before, e.After = Nearest(s, t)
 			return Point{}, e
 		}
 	}
@@ -237,7 +237,7 @@ func (r *resolver) lsn(ctx context.Context, n change.LSN) (Point, error) {
 		if seg == nil { // the start of the log, or a gap: no transaction
 			if n == r.s.Start {
 				e := &UnrestorableError{Target: r.target, Detail: fmt.Sprintf("nothing lies before the start of the log, LSN %d", n)}
-				_, e.After = r.s.NearestLSN(n)
+				_, e.After = NearestLSN(r.s, n)
 				return Point{}, e
 			}
 			return r.point(ctx, n-1)
@@ -253,7 +253,7 @@ func (r *resolver) lsn(ctx context.Context, n change.LSN) (Point, error) {
 
 // point describes the place after an LSN, and refuses one that can't be restored.
 func (r *resolver) point(ctx context.Context, n change.LSN) (Point, error) {
-	if !r.s.restorable(n) {
+	if !restorable(r.s, n) {
 		return Point{}, r.refuse(n)
 	}
 	seg := r.s.SegmentAt(n)

@@ -33,7 +33,7 @@ type Window struct {
 // Windows returns the restorable windows, oldest first: each starts at a base,
 // or at the empty database that the log begins with, and ends at the next gap
 // or with the log.
-func (s *State) Windows() []Window {
+func Windows(s *State) []Window {
 	if !s.Started {
 		return nil
 	}
@@ -46,7 +46,7 @@ func (s *State) Windows() []Window {
 			w.ToLSN, w.To = g.LSN-1, g.From
 		}
 		var ok bool
-		if w.FromLSN, w.From, ok = s.windowStart(start, w.ToLSN, from); ok {
+		if w.FromLSN, w.From, ok = windowStart(s, start, w.ToLSN, from); ok {
 			if w.From == 0 {
 				w.From = w.To // nothing happened, and nothing says since when
 			}
@@ -62,7 +62,7 @@ func (s *State) Windows() []Window {
 
 // windowStart returns where the first base in a stretch of the log stands.
 // from is the earliest time of the stretch, 0 when it is not known.
-func (s *State) windowStart(first, last change.LSN, from change.Time) (change.LSN, change.Time, bool) {
+func windowStart(s *State, first, last change.LSN, from change.Time) (change.LSN, change.Time, bool) {
 	next := sort.Search(len(s.Segments), func(i int) bool { return s.Segments[i].Body.First > first })
 	var begins change.Time // the first transaction of the stretch
 	if next < len(s.Segments) && s.Segments[next].Body.First <= last {
@@ -106,8 +106,8 @@ func (m Moment) String() string { return fmt.Sprintf("%s (LSN %d)", m.Time, m.LS
 
 // Nearest returns the restorable moments next to a time, nil where there is
 // none on that side.
-func (s *State) Nearest(t change.Time) (before, after *Moment) {
-	for _, w := range s.Windows() {
+func Nearest(s *State, t change.Time) (before, after *Moment) {
+	for _, w := range Windows(s) {
 		switch {
 		case w.To <= t:
 			before = &Moment{w.ToLSN, w.To}
@@ -118,9 +118,9 @@ func (s *State) Nearest(t change.Time) (before, after *Moment) {
 	return before, after
 }
 
-// NearestLSN is [State.Nearest] for an LSN.
-func (s *State) NearestLSN(n change.LSN) (before, after *Moment) {
-	for _, w := range s.Windows() {
+// NearestLSN is [Nearest] for an LSN.
+func NearestLSN(s *State, n change.LSN) (before, after *Moment) {
+	for _, w := range Windows(s) {
 		switch {
 		case w.ToLSN <= n:
 			before = &Moment{w.ToLSN, w.To}
@@ -132,8 +132,8 @@ func (s *State) NearestLSN(n change.LSN) (before, after *Moment) {
 }
 
 // restorable reports whether an LSN lies in a window.
-func (s *State) restorable(n change.LSN) bool {
-	return slices.ContainsFunc(s.Windows(), func(w Window) bool { return w.FromLSN <= n && n <= w.ToLSN })
+func restorable(s *State, n change.LSN) bool {
+	return slices.ContainsFunc(Windows(s), func(w Window) bool { return w.FromLSN <= n && n <= w.ToLSN })
 }
 
 // UnrestorableError says why a target can't be restored, and what can. It
