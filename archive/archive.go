@@ -9,15 +9,16 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
 // OpenOptions are the options of [Open].
 type OpenOptions struct {
-	PinRepo  RepoID     // the repository that the caller knows this to be; "" takes what is there
-	Timeline TimelineID // default MainTimeline
-	Parallel int        // objects read at once; default 16
+	PinRepo  chain.RepoID     // the repository that the caller knows this to be; "" takes what is there
+	Timeline chain.TimelineID // default MainTimeline
+	Parallel int              // objects read at once; default 16
 
 	// Warn is told of damage that was got around, such as a bad checkpoint
 	// whose manifests are all there; default: nobody. It must not block.
@@ -33,24 +34,24 @@ type OpenOptions struct {
 type Archive struct {
 	bucket   storage.Bucket
 	id       Identity
-	timeline TimelineID
+	timeline chain.TimelineID
 	opts     OpenOptions
 
 	turn chan struct{}          // holds a token while nobody reads or publishes the chain
 	used map[string]change.Hash // guarded by turn; bundles that the current load has used
 
 	mu     sync.Mutex
-	state  *State          // guarded by mu; what it points to is never changed
+	state  *chain.State    // guarded by mu; what it points to is never changed
 	claims map[string]bool // guarded by mu; nonces of the claims sent from here
 }
 
 // Open returns the archive in the bucket without reading its chain yet.
-// Errors: [ErrNotArchive], [ErrVersion], [ErrWrongRepo], those of the bucket.
+// Errors: [ErrNotArchive], [chain.ErrVersion], [chain.ErrWrongRepo], those of the bucket.
 func Open(ctx context.Context, bucket storage.Bucket, opts OpenOptions) (*Archive, error) {
 	if opts.Timeline == "" {
-		opts.Timeline = MainTimeline
+		opts.Timeline = chain.MainTimeline
 	}
-	if err := CheckTimeline(opts.Timeline); err != nil {
+	if err := chain.CheckTimeline(opts.Timeline); err != nil {
 		return nil, err
 	}
 	id, err := ReadIdentity(ctx, bucket)
@@ -58,11 +59,11 @@ func Open(ctx context.Context, bucket storage.Bucket, opts OpenOptions) (*Archiv
 		return nil, err
 	}
 	if opts.PinRepo != "" && opts.PinRepo != id.Repo {
-		return nil, fmt.Errorf("the bucket holds repository %s, want %s: %w", id.Repo, opts.PinRepo, ErrWrongRepo)
+		return nil, fmt.Errorf("the bucket holds repository %s, want %s: %w", id.Repo, opts.PinRepo, chain.ErrWrongRepo)
 	}
 	opts.fill()
 	a := &Archive{bucket: bucket, id: id, timeline: opts.Timeline, opts: opts,
-		turn: make(chan struct{}, 1), state: NewState(id.Repo, opts.Timeline), claims: make(map[string]bool)}
+		turn: make(chan struct{}, 1), state: chain.NewState(id.Repo, opts.Timeline), claims: make(map[string]bool)}
 	a.turn <- struct{}{}
 	return a, nil
 }
@@ -100,20 +101,20 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (a *Archive) Identity() Identity { return a.id }
 
 // Timeline returns the timeline's name.
-func (a *Archive) Timeline() TimelineID { return a.timeline }
+func (a *Archive) Timeline() chain.TimelineID { return a.timeline }
 
 // Bucket returns where the objects are.
 func (a *Archive) Bucket() storage.Bucket { return a.bucket }
 
 // State returns the chain as far as this Archive has read or written it: empty
 // before the first Load. It is not to be modified.
-func (a *Archive) State() *State {
+func (a *Archive) State() *chain.State {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.state
 }
 
-func (a *Archive) setState(s *State) {
+func (a *Archive) setState(s *chain.State) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.state = s
@@ -138,13 +139,13 @@ func (a *Archive) do(ctx context.Context, q request) answer {
 			return q.failure(err)
 		}
 	}
-	key := ManifestKey(a.timeline, q.seq)
+	key := chain.ManifestKey(a.timeline, q.seq)
 	if q.op == opRead {
-		raw, err := readAll(ctx, a.bucket, key, MaxManifest)
+		raw, err := readAll(ctx, a.bucket, key, chain.MaxManifest)
 		switch {
 		case err == nil:
 			got := decodeStored(raw)
-			if errors.Is(got.err, ErrDamaged) { // perhaps only on its way here
+			if errors.Is(got.err, chain.ErrDamaged) { // perhaps only on its way here
 				return q.failure(fmt.Errorf("%s: %w", key, got.err))
 			}
 			return answer{outcome: found, stored: got}

@@ -9,6 +9,8 @@ import (
 	"fmt"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/tidemarkdb/tidemark/chain"
 )
 
 // The object of a checkpoint; FORMAT.md has the layout.
@@ -35,12 +37,12 @@ const (
 )
 
 // errBundle is wrapped by every error of a malformed checkpoint object.
-var errBundle = fmt.Errorf("malformed checkpoint: %w", ErrDamaged)
+var errBundle = fmt.Errorf("malformed checkpoint: %w", chain.ErrDamaged)
 
 // bundle is a decoded checkpoint object.
 type bundle struct {
-	manifests [][]byte // stored bytes, in order
-	summary   *Summary // nil when the writer did not know it
+	manifests [][]byte       // stored bytes, in order
+	summary   *chain.Summary // nil when the writer did not know it
 }
 
 // encode returns the object.
@@ -104,7 +106,7 @@ func decodeBundle(b []byte) (*bundle, error) {
 		return bad("it does not start with %s", bundleMagic)
 	}
 	if v := binary.LittleEndian.Uint16(b[8:]); v > bundleVersion {
-		return nil, fmt.Errorf("checkpoint of version %d, this tidemark reads %d: %w", v, bundleVersion, ErrVersion)
+		return nil, fmt.Errorf("checkpoint of version %d, this tidemark reads %d: %w", v, bundleVersion, chain.ErrVersion)
 	} else if v != bundleVersion {
 		return bad("version %d", v)
 	}
@@ -127,7 +129,7 @@ func decodeBundle(b []byte) (*bundle, error) {
 		case id <= last:
 			return bad("section %d follows %d", id, last)
 		case flags&^sectionFlags != 0:
-			return nil, fmt.Errorf("section %d has unknown flags %#x: %w", id, flags, ErrVersion)
+			return nil, fmt.Errorf("section %d has unknown flags %#x: %w", id, flags, chain.ErrVersion)
 		case offset != next || stored > uint64(len(b))-next || raw > maxBundle:
 			return bad("section %d has %d bytes (%d raw) at %d of %d", id, stored, raw, offset, len(b))
 		}
@@ -152,7 +154,7 @@ func decodeBundle(b []byte) (*bundle, error) {
 func (b *bundle) section(id, flags uint32, body []byte, raw int) error {
 	if id != sectionManifests && id != sectionSummary {
 		if flags&sectionOptional == 0 {
-			return fmt.Errorf("section %d is unknown and not optional: %w", id, ErrVersion)
+			return fmt.Errorf("section %d is unknown and not optional: %w", id, chain.ErrVersion)
 		}
 		return nil
 	}
@@ -173,7 +175,7 @@ func (b *bundle) section(id, flags uint32, body []byte, raw int) error {
 	if id == sectionSummary {
 		d := json.NewDecoder(bytes.NewReader(body))
 		d.DisallowUnknownFields()
-		b.summary = new(Summary)
+		b.summary = new(chain.Summary)
 		if err := d.Decode(b.summary); err != nil {
 			return fmt.Errorf("summary: %w: %w", err, errBundle)
 		}
@@ -181,7 +183,7 @@ func (b *bundle) section(id, flags uint32, body []byte, raw int) error {
 	}
 	for len(body) > 0 {
 		n, used := binary.Uvarint(body)
-		if used <= 0 || n == 0 || n > MaxManifest || n > uint64(len(body)-used) {
+		if used <= 0 || n == 0 || n > chain.MaxManifest || n > uint64(len(body)-used) {
 			return fmt.Errorf("manifest %d of the bundle has length %d: %w", len(b.manifests), n, errBundle)
 		}
 		b.manifests = append(b.manifests, body[used:used+int(n):used+int(n)])

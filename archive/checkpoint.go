@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/storage"
 )
@@ -26,16 +27,16 @@ func (a *Archive) Checkpoint(ctx context.Context, every int) (bool, error) {
 		return false, err
 	}
 	did := false
-	for s.Seq-s.Bundled() >= Seq(every) {
+	for s.Seq-s.Bundled() >= chain.Seq(every) {
 		c, err := a.writeBundle(ctx, s)
 		if err != nil {
 			return did, err
 		}
-		s, err = a.Publish(ctx, func(s *State) (*Manifest, error) {
+		s, err = a.Publish(ctx, func(s *chain.State) (*chain.Manifest, error) {
 			if s.Bundled() >= c.First {
 				return nil, errDone // another was first
 			}
-			return &Manifest{Kind: KindCheckpoint, Checkpoint: c}, nil
+			return &chain.Manifest{Kind: chain.KindCheckpoint, Checkpoint: c}, nil
 		})
 		if err != nil {
 			return did, err
@@ -46,13 +47,13 @@ func (a *Archive) Checkpoint(ctx context.Context, every int) (bool, error) {
 }
 
 // writeBundle stores a bundle of the first manifests that s has no checkpoint of.
-func (a *Archive) writeBundle(ctx context.Context, s *State) (*Checkpoint, error) {
+func (a *Archive) writeBundle(ctx context.Context, s *chain.State) (*chain.Checkpoint, error) {
 	first := s.Bundled() + 1
 	b, err := a.gather(ctx, s, first)
 	if err != nil {
 		return nil, err
 	}
-	last := first + Seq(len(b.manifests)) - 1
+	last := first + chain.Seq(len(b.manifests)) - 1
 	if last == s.Seq {
 		sum := s.Summary()
 		b.summary = &sum
@@ -61,7 +62,7 @@ func (a *Archive) writeBundle(ctx context.Context, s *State) (*Checkpoint, error
 	if err != nil {
 		return nil, err
 	}
-	c := &Checkpoint{First: first, Last: last, Key: CheckpointKey(a.timeline, first, last), Size: int64(len(raw)), Hash: HashManifest(raw)}
+	c := &chain.Checkpoint{First: first, Last: last, Key: chain.CheckpointKey(a.timeline, first, last), Size: int64(len(raw)), Hash: chain.HashManifest(raw)}
 	created := a.bucket.Create(ctx, c.Key, newBody(raw))
 	if created == nil {
 		return c, nil
@@ -81,7 +82,7 @@ func (a *Archive) writeBundle(ctx context.Context, s *State) (*Checkpoint, error
 	if err != nil {
 		return nil, fmt.Errorf("%s is there and no good (delete it, no manifest mentions it): %w", c.Key, err)
 	}
-	c.Size, c.Hash = int64(len(have)), HashManifest(have)
+	c.Size, c.Hash = int64(len(have)), chain.HashManifest(have)
 	return c, nil
 }
 
@@ -99,7 +100,7 @@ func sameManifests(a, b [][]byte) bool {
 
 // gather reads the manifests from first on, as many as one bundle takes, and
 // proves them by their links up to the head of s.
-func (a *Archive) gather(ctx context.Context, s *State, first Seq) (*bundle, error) {
+func (a *Archive) gather(ctx context.Context, s *chain.State, first chain.Seq) (*bundle, error) {
 	until := min(s.Seq, first+bundleManifests) // one more than is kept, to prove the last
 	ahead := a.readAhead(ctx, first, until)
 	defer ahead.stop()
@@ -112,15 +113,15 @@ func (a *Archive) gather(ctx context.Context, s *State, first Seq) (*bundle, err
 		case err != nil:
 			return nil, err
 		case ans.outcome == absent:
-			return nil, fmt.Errorf("%s is missing: %w", ManifestKey(a.timeline, seq), ErrDamaged)
+			return nil, fmt.Errorf("%s is missing: %w", chain.ManifestKey(a.timeline, seq), chain.ErrDamaged)
 		case ans.outcome == failed:
 			return nil, ans.err
 		case ans.stored.err != nil:
-			return nil, fmt.Errorf("%s: %w", ManifestKey(a.timeline, seq), ans.stored.err)
+			return nil, fmt.Errorf("%s: %w", chain.ManifestKey(a.timeline, seq), ans.stored.err)
 		}
 		if prev != nil {
 			if ans.stored.m.Prev != prev.hash {
-				return nil, fmt.Errorf("%s does not link to the manifest before it: %w", ManifestKey(a.timeline, seq), ErrDamaged)
+				return nil, fmt.Errorf("%s does not link to the manifest before it: %w", chain.ManifestKey(a.timeline, seq), chain.ErrDamaged)
 			}
 			if size += len(prev.raw) + 10; size > maxBundle/2 && len(b.manifests) > 0 {
 				return b, nil
@@ -133,7 +134,7 @@ func (a *Archive) gather(ctx context.Context, s *State, first Seq) (*bundle, err
 		return b, nil
 	}
 	if prev.hash != s.Head {
-		return nil, fmt.Errorf("%s is not the manifest that was read before: %w", ManifestKey(a.timeline, until), ErrDamaged)
+		return nil, fmt.Errorf("%s is not the manifest that was read before: %w", chain.ManifestKey(a.timeline, until), chain.ErrDamaged)
 	}
 	b.manifests = append(b.manifests, prev.raw)
 	return b, nil
@@ -142,14 +143,14 @@ func (a *Archive) gather(ctx context.Context, s *State, first Seq) (*bundle, err
 // readBundle is what became of reading a checkpoint's object.
 type readBundle struct {
 	manifests []*stored
-	summary   *Summary
+	summary   *chain.Summary
 	hash      change.Hash
 	err       error
 }
 
 // fromCheckpoints returns the state after the newest chain of bundles. What it
 // can't use it reports to Warn, and leaves to the manifests themselves.
-func (a *Archive) fromCheckpoints(ctx context.Context, fresh *State) (*State, error) {
+func (a *Archive) fromCheckpoints(ctx context.Context, fresh *chain.State) (*chain.State, error) {
 	keys, err := a.listCheckpoints(ctx)
 	if err != nil || len(keys) == 0 {
 		return fresh, err
@@ -175,7 +176,7 @@ func (a *Archive) fromCheckpoints(ctx context.Context, fresh *State) (*State, er
 }
 
 // apply moves s on by the bundle's manifests.
-func (b *readBundle) apply(s *State) error {
+func (b *readBundle) apply(s *chain.State) error {
 	if b.err != nil {
 		return b.err
 	}
@@ -192,14 +193,14 @@ func (b *readBundle) apply(s *State) error {
 
 // proveHead returns s when the manifest that it ends at is in the archive: its
 // links then prove all before it. Otherwise it returns fresh.
-func (a *Archive) proveHead(ctx context.Context, s, fresh *State) (*State, error) {
+func (a *Archive) proveHead(ctx context.Context, s, fresh *chain.State) (*chain.State, error) {
 	if s.Seq == 0 {
 		return fresh, nil
 	}
-	key := ManifestKey(a.timeline, s.Seq)
-	raw, err := readAll(ctx, a.bucket, key, MaxManifest)
+	key := chain.ManifestKey(a.timeline, s.Seq)
+	raw, err := readAll(ctx, a.bucket, key, chain.MaxManifest)
 	switch {
-	case err == nil && HashManifest(raw) == s.Head:
+	case err == nil && chain.HashManifest(raw) == s.Head:
 		return s, nil
 	case err == nil:
 		err = fmt.Errorf("%s is another manifest than the checkpoint holds", key)
@@ -212,7 +213,7 @@ func (a *Archive) proveHead(ctx context.Context, s, fresh *State) (*State, error
 
 // compareCheckpoints warns of bundles that were used, and proved by their
 // links, but are not the objects that the chain announced.
-func (a *Archive) compareCheckpoints(s *State) {
+func (a *Archive) compareCheckpoints(s *chain.State) {
 	for _, c := range s.Checkpoints {
 		if h, ok := a.used[c.Body.Key]; ok && h != c.Body.Hash {
 			a.opts.Warn(fmt.Errorf("%s holds the right manifests but its hash is %s, announced was %s", c.Body.Key, h, c.Body.Hash))
@@ -224,12 +225,12 @@ func (a *Archive) compareCheckpoints(s *State) {
 // listCheckpoints returns the keys of bundles that abut from manifest 1 on; of
 // several that start alike the longest.
 func (a *Archive) listCheckpoints(ctx context.Context) ([]string, error) {
-	longest := make(map[Seq]Seq)
-	for info, err := range a.bucket.List(ctx, CheckpointPrefix(a.timeline), "") {
+	longest := make(map[chain.Seq]chain.Seq)
+	for info, err := range a.bucket.List(ctx, chain.CheckpointPrefix(a.timeline), "") {
 		if err != nil {
-			return nil, fmt.Errorf("list %s: %w", CheckpointPrefix(a.timeline), err)
+			return nil, fmt.Errorf("list %s: %w", chain.CheckpointPrefix(a.timeline), err)
 		}
-		_, first, last, err := ParseCheckpointKey(info.Key)
+		_, first, last, err := chain.ParseCheckpointKey(info.Key)
 		if err != nil {
 			a.opts.Warn(fmt.Errorf("ignored: %w", err))
 			continue
@@ -237,8 +238,8 @@ func (a *Archive) listCheckpoints(ctx context.Context) ([]string, error) {
 		longest[first] = max(longest[first], last)
 	}
 	var keys []string
-	for first := Seq(1); longest[first] > 0; {
-		keys = append(keys, CheckpointKey(a.timeline, first, longest[first]))
+	for first := chain.Seq(1); longest[first] > 0; {
+		keys = append(keys, chain.CheckpointKey(a.timeline, first, longest[first]))
 		first = longest[first] + 1
 	}
 	return keys, nil
@@ -253,11 +254,11 @@ func (a *Archive) readBundle(ctx context.Context, key string) (out readBundle) {
 	if err != nil {
 		return readBundle{err: err}
 	}
-	_, first, last, _ := ParseCheckpointKey(key)
-	if Seq(len(b.manifests)) != last-first+1 {
+	_, first, last, _ := chain.ParseCheckpointKey(key)
+	if chain.Seq(len(b.manifests)) != last-first+1 {
 		return readBundle{err: errNotBundled}
 	}
-	out.summary, out.hash = b.summary, HashManifest(raw)
+	out.summary, out.hash = b.summary, chain.HashManifest(raw)
 	for _, m := range b.manifests {
 		out.manifests = append(out.manifests, decodeStored(m))
 	}

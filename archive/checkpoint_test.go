@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/chain/chaintest"
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
@@ -42,7 +44,7 @@ func longChain(t testing.TB, b storage.Bucket, n int) *Archive {
 	for i := range n {
 		publishSegment(t, c, 2)
 		if i%5 == 4 {
-			if err := a.Label(t.Context(), Label{Name: fmt.Sprintf("l%d", i), LSN: a.State().Last}); err != nil {
+			if err := a.Label(t.Context(), chain.Label{Name: fmt.Sprintf("l%d", i), LSN: a.State().Last}); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := a.Checkpoint(t.Context(), 10); err != nil {
@@ -53,7 +55,7 @@ func longChain(t testing.TB, b storage.Bucket, n int) *Archive {
 	return a
 }
 
-func loadWarned(t testing.TB, b storage.Bucket) (s *State, warnings []string, err error) {
+func loadWarned(t testing.TB, b storage.Bucket) (s *chain.State, warnings []string, err error) {
 	opts := testOptions()
 	opts.Warn = func(err error) { warnings = append(warnings, err.Error()) }
 	a, err := Open(t.Context(), b, opts)
@@ -92,7 +94,7 @@ func TestCheckpoints(t *testing.T) {
 		"swapped":   func(b storage.Bucket) { replace(t, b, first.Key, bytesOf(t, b, last.Key)) },
 		"emptied":   func(b storage.Bucket) { replace(t, b, first.Key, []byte{}) },
 		"a history of its own": func(b storage.Bucket) {
-			other := newChain(t)
+			other := chaintest.New(t)
 			other.State.Repo = a.id.Repo
 			other.Claim()
 			for other.State.Seq < first.Last {
@@ -141,13 +143,13 @@ func TestCheckpointWhereOneIs(t *testing.T) {
 	a := newArchive(t, mem)
 	c := claim(t, a, claimOptions("h"))
 	publishSegment(t, c, 1)
-	key := CheckpointKey(MainTimeline, 1, 2)
+	key := chain.CheckpointKey(chain.MainTimeline, 1, 2)
 
 	replace(t, mem, key, []byte("not a checkpoint"))
 	if _, err := a.Checkpoint(t.Context(), 2); err == nil || !strings.Contains(err.Error(), key) {
 		t.Fatalf("over a bad object: %v", err)
 	}
-	b := &bundle{manifests: [][]byte{bytesOf(t, mem, ManifestKey(MainTimeline, 1)), bytesOf(t, mem, ManifestKey(MainTimeline, 2))}}
+	b := &bundle{manifests: [][]byte{bytesOf(t, mem, chain.ManifestKey(chain.MainTimeline, 1)), bytesOf(t, mem, chain.ManifestKey(chain.MainTimeline, 2))}}
 	raw, err := b.encode()
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +158,7 @@ func TestCheckpointWhereOneIs(t *testing.T) {
 	if did, err := a.Checkpoint(t.Context(), 2); err != nil || !did {
 		t.Fatalf("over an orphan of the same manifests: %t, %v", did, err)
 	}
-	if got := a.State().Checkpoints[0].Body; got.Hash != HashManifest(raw) || got.Size != int64(len(raw)) {
+	if got := a.State().Checkpoints[0].Body; got.Hash != chain.HashManifest(raw) || got.Size != int64(len(raw)) {
 		t.Errorf("announced %+v", got)
 	}
 	if did, err := a.Checkpoint(t.Context(), 2); err != nil || did {
@@ -168,7 +170,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 	mem := storage.NewMem()
 	a := longChain(t, mem, 8)
 	pack := a.State().Segments[3].Body.Packs[0].Key
-	manifest := ManifestKey(MainTimeline, 4)
+	manifest := chain.ManifestKey(chain.MainTimeline, 4)
 	flip := func(key string) []byte {
 		raw := bytesOf(t, mem, key)
 		raw[len(raw)/2] ^= 1
@@ -183,13 +185,13 @@ func TestVerifyFindsDamage(t *testing.T) {
 		{"pack cut", pack, bytesOf(t, mem, pack)[:300], ""},
 		{"manifest missing", manifest, nil, "missing"},
 		{"manifest flipped", manifest, flip(manifest), "check"},
-		{"manifest swapped", manifest, bytesOf(t, mem, ManifestKey(MainTimeline, 5)), "link.seq"},
+		{"manifest swapped", manifest, bytesOf(t, mem, chain.ManifestKey(chain.MainTimeline, 5)), "link.seq"},
 		{"manifest emptied", manifest, []byte{}, "check"},
 		{"stray object", "main/manifest/0000000000000004.json.bak", []byte("x"), ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := copyBucket(t, mem)
-			for info, err := range mem.List(t.Context(), CheckpointPrefix(MainTimeline), "") {
+			for info, err := range mem.List(t.Context(), chain.CheckpointPrefix(chain.MainTimeline), "") {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -218,7 +220,7 @@ func BenchmarkLoad(b *testing.B) {
 	a := newArchive(b, mem)
 	c := claim(b, a, claimOptions("h"))
 	for range 10000 {
-		if err := c.Segment(b.Context(), *mSegment(b, c.State(), 3).Segment); err != nil {
+		if err := c.Segment(b.Context(), *chaintest.Segment(b, c.State(), 3).Segment); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -242,8 +244,8 @@ func BenchmarkLoad(b *testing.B) {
 func TestBundleOfAnySize(t *testing.T) {
 	for n := 1; n < 1<<24; n = n + 1 + n/9 {
 		var b bundle
-		for left := n; left > 0; left -= MaxManifest {
-			b.manifests = append(b.manifests, bytes.Repeat([]byte("manifest"), MaxManifest/8)[:min(left, MaxManifest)])
+		for left := n; left > 0; left -= chain.MaxManifest {
+			b.manifests = append(b.manifests, bytes.Repeat([]byte("manifest"), chain.MaxManifest/8)[:min(left, chain.MaxManifest)])
 		}
 		raw, err := b.encode()
 		if err != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/chain/chaintest"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/pack"
 	"github.com/tidemarkdb/tidemark/storage"
@@ -16,7 +18,7 @@ import (
 // is called until it succeeds; done checks that a fresh reader sees it once.
 type faultPath struct {
 	name string
-	make func(t *testing.T, a *Archive, c *Session) (attempt func() error, done func(s *State) error)
+	make func(t *testing.T, a *Archive, c *Session) (attempt func() error, done func(s *chain.State) error)
 }
 
 func once(n int, what string) error {
@@ -29,8 +31,8 @@ func once(n int, what string) error {
 func faultPaths() []faultPath {
 	ctx := context.Background()
 	return []faultPath{
-		{"segment", func(t *testing.T, a *Archive, c *Session) (func() error, func(*State) error) {
-			var seg *Segment
+		{"segment", func(t *testing.T, a *Archive, c *Session) (func() error, func(*chain.State) error) {
+			var seg *chain.Segment
 			return func() error {
 					if seg == nil {
 						b, err := upload(t, a, a.State(), 2)
@@ -40,86 +42,86 @@ func faultPaths() []faultPath {
 						seg = &b
 					}
 					return c.Segment(ctx, *seg)
-				}, func(s *State) error {
+				}, func(s *chain.State) error {
 					if got := s.SegmentAt(4); s.Last != 4 || got == nil || got.Packs[0].Key != seg.Packs[0].Key {
 						return fmt.Errorf("the log ends at %d", s.Last)
 					}
 					return nil
 				}
 		}},
-		{"snapshot", func(t *testing.T, a *Archive, c *Session) (func() error, func(*State) error) {
-			b := mSnapshot(a.State(), 2, "aaaaaaaaaaaaaaaa", testSchema(t, 1)).Snapshot
+		{"snapshot", func(t *testing.T, a *Archive, c *Session) (func() error, func(*chain.State) error) {
+			b := chaintest.Snapshot(a.State(), 2, "aaaaaaaaaaaaaaaa", chaintest.Schema(t, 1)).Snapshot
 			uploaded := false
 			return func() error {
 				if !uploaded {
-					ref, err := a.PutPack(ctx, RunPack, 0, 2, madeUpPack(2))
+					ref, err := a.PutPack(ctx, chain.RunPack, 0, 2, madeUpPack(2))
 					if err != nil {
 						return err
 					}
 					b.Runs, uploaded = []pack.Ref{ref}, true
 				}
 				return c.Snapshot(ctx, *b)
-			}, func(s *State) error { return once(len(s.Snapshots), "snapshot") }
+			}, func(s *chain.State) error { return once(len(s.Snapshots), "snapshot") }
 		}},
-		{"label", func(_ *testing.T, a *Archive, _ *Session) (func() error, func(*State) error) {
-			return func() error { return a.Label(ctx, Label{Name: "x", LSN: 2}) },
-				func(s *State) error { return once(len(s.Labels), "label") }
+		{"label", func(_ *testing.T, a *Archive, _ *Session) (func() error, func(*chain.State) error) {
+			return func() error { return a.Label(ctx, chain.Label{Name: "x", LSN: 2}) },
+				func(s *chain.State) error { return once(len(s.Labels), "label") }
 		}},
-		{"hold", func(_ *testing.T, a *Archive, _ *Session) (func() error, func(*State) error) {
-			return func() error { return a.Hold(ctx, Hold{Name: "x", LSN: 2}) },
-				func(s *State) error { return once(len(s.Holds), "hold") }
+		{"hold", func(_ *testing.T, a *Archive, _ *Session) (func() error, func(*chain.State) error) {
+			return func() error { return a.Hold(ctx, chain.Hold{Name: "x", LSN: 2}) },
+				func(s *chain.State) error { return once(len(s.Holds), "hold") }
 		}},
-		{"coverage", func(_ *testing.T, _ *Archive, c *Session) (func() error, func(*State) error) {
-			return func() error { return c.Coverage(ctx, 1e12) }, func(s *State) error {
+		{"coverage", func(_ *testing.T, _ *Archive, c *Session) (func() error, func(*chain.State) error) {
+			return func() error { return c.Coverage(ctx, 1e12) }, func(s *chain.State) error {
 				if s.CoveredUntil != 1e12 {
 					return fmt.Errorf("covered until %v", s.CoveredUntil)
 				}
 				return nil
 			}
 		}},
-		{"gap", func(_ *testing.T, _ *Archive, c *Session) (func() error, func(*State) error) {
-			return func() error { return c.Gap(ctx, Gap{LSN: 3, Reason: "r", From: 1e12, To: 2e12}) },
-				func(s *State) error { return once(len(s.Gaps), "gap") }
+		{"gap", func(_ *testing.T, _ *Archive, c *Session) (func() error, func(*chain.State) error) {
+			return func() error { return c.Gap(ctx, chain.Gap{LSN: 3, Reason: "r", From: 1e12, To: 2e12}) },
+				func(s *chain.State) error { return once(len(s.Gaps), "gap") }
 		}},
-		{"close", func(_ *testing.T, _ *Archive, c *Session) (func() error, func(*State) error) {
+		{"close", func(_ *testing.T, _ *Archive, c *Session) (func() error, func(*chain.State) error) {
 			closed := false
 			return func() error {
 					err := c.Close(ctx)
 					closed = closed || err == nil
 					return err
-				}, func(s *State) error {
+				}, func(s *chain.State) error {
 					if s.EpochOpen || !closed {
 						return errors.New("the epoch is open")
 					}
 					return nil
 				}
 		}},
-		{"claim", func(t *testing.T, a *Archive, c *Session) (func() error, func(*State) error) {
+		{"claim", func(t *testing.T, a *Archive, c *Session) (func() error, func(*chain.State) error) {
 			if err := c.Close(ctx); err != nil {
 				t.Fatal(err)
 			}
 			return func() error {
 					_, err := a.Claim(ctx, claimOptions("again"))
 					return err
-				}, func(s *State) error {
+				}, func(s *chain.State) error {
 					if !s.EpochOpen || s.EpochOwner != "again" {
 						return fmt.Errorf("epoch %d, open: %t", s.Epoch, s.EpochOpen)
 					}
 					return nil
 				}
 		}},
-		{"checkpoint", func(_ *testing.T, a *Archive, _ *Session) (func() error, func(*State) error) {
+		{"checkpoint", func(_ *testing.T, a *Archive, _ *Session) (func() error, func(*chain.State) error) {
 			return func() error {
 					_, err := a.Checkpoint(ctx, 2)
 					return err
-				}, func(s *State) error {
+				}, func(s *chain.State) error {
 					if len(s.Checkpoints) == 0 {
 						return errors.New("no checkpoint")
 					}
 					return nil
 				}
 		}},
-		{"load", func(t *testing.T, a *Archive, _ *Session) (func() error, func(*State) error) {
+		{"load", func(t *testing.T, a *Archive, _ *Session) (func() error, func(*chain.State) error) {
 			fresh := openArchive(t, a.Bucket())
 			return func() error {
 				s, err := fresh.Load(ctx)
@@ -127,7 +129,7 @@ func faultPaths() []faultPath {
 					err = fmt.Errorf("loaded %d manifests of 3", s.Seq)
 				}
 				return err
-			}, func(*State) error { return nil }
+			}, func(*chain.State) error { return nil }
 		}},
 	}
 }
@@ -137,7 +139,7 @@ func faultPaths() []faultPath {
 func TestFaults(t *testing.T) {
 	base := storage.NewMem()
 	publishSegment(t, claim(t, newArchive(t, base), claimOptions("setup")), 2)
-	prepare := func(t *testing.T, p faultPath) (*storagetest.Faulty, func() error, func(*State) error) {
+	prepare := func(t *testing.T, p faultPath) (*storagetest.Faulty, func() error, func(*chain.State) error) {
 		f := storagetest.NewFaulty(copyBucket(t, base))
 		a := openArchive(t, f)
 		opts := claimOptions("h")
@@ -181,7 +183,7 @@ func TestFaults(t *testing.T) {
 }
 
 // checkAfterFault looks at an archive with fresh eyes.
-func checkAfterFault(t *testing.T, b storage.Bucket, done func(*State) error, what string) {
+func checkAfterFault(t *testing.T, b storage.Bucket, done func(*chain.State) error, what string) {
 	t.Helper()
 	fresh := openArchive(t, b)
 	s, err := fresh.Load(t.Context())
@@ -255,10 +257,10 @@ func TestLatePutOfAPausedCapturer(t *testing.T) {
 			if landsFirst {
 				want = 6
 			}
-			if err := c1.Segment(t.Context(), late); !errors.Is(err, ErrFenced) {
+			if err := c1.Segment(t.Context(), late); !errors.Is(err, chain.ErrFenced) {
 				t.Errorf("the paused capturer's segment again: %v", err)
 			}
-			checkAfterFault(t, f, func(s *State) error {
+			checkAfterFault(t, f, func(s *chain.State) error {
 				if s.Last != want || s.EpochOwner != "other" {
 					return fmt.Errorf("the log of %s ends at %d, want %d", s.EpochOwner, s.Last, want)
 				}
@@ -281,7 +283,7 @@ func TestClaimAfterALostReply(t *testing.T) {
 	if err := f.Land(t.Context()); err != nil && !errors.Is(err, storage.ErrExists) {
 		t.Fatal(err)
 	}
-	if _, err := openArchive(t, f).Claim(t.Context(), claimOptions("other")); !errors.Is(err, ErrLocked) {
+	if _, err := openArchive(t, f).Claim(t.Context(), claimOptions("other")); !errors.Is(err, chain.ErrLocked) {
 		t.Errorf("another's claim over it: %v", err)
 	}
 	if c := claim(t, a, claimOptions("h")); c.Epoch() != 2 {

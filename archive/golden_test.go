@@ -3,31 +3,37 @@ package archive
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"os"
 	"testing"
+
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/chain/chaintest"
 )
 
+var update = flag.Bool("update", false, "write the golden files anew; a change to one breaks every archive there is")
+
 func TestGoldenIdentity(t *testing.T) {
-	id := Identity{Format: 1, Repo: testRepo, Created: 1e15}
+	id := Identity{Format: 1, Repo: chaintest.Repo, Created: 1e15}
 	raw, err := id.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "tidemark.json", raw, *update)
+	chaintest.Golden(t, "tidemark.json", raw, *update)
 	if back, err := DecodeIdentity(raw); err != nil || back != id {
 		t.Errorf("identity reads back as %+v, %v", back, err)
 	}
 }
 
 func TestGoldenCheckpoint(t *testing.T) {
-	c := goldenChain(t)
+	c := chaintest.EveryKind(t)
 	sum := c.State.Summary()
 	raw, err := (&bundle{manifests: c.Raws, summary: &sum}).encode()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if *update {
-		golden(t, "checkpoint", raw, *update)
+		chaintest.Golden(t, "checkpoint", raw, *update)
 	}
 	// How zstd compresses may change; what was compressed must stay readable.
 	stored, err := os.ReadFile("testdata/checkpoint")
@@ -48,7 +54,7 @@ func TestGoldenCheckpoint(t *testing.T) {
 func FuzzDecodeIdentity(f *testing.F) {
 	f.Add([]byte(`{"format":1,"repo":"00112233445566778899aabbccddeeff","created":"2001-09-09T01:46:40.000000Z"`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		id, err := DecodeIdentity(AppendCheck(append(bytes.Clone(body), "}\n"...)))
+		id, err := DecodeIdentity(chain.AppendCheck(append(bytes.Clone(body), "}\n"...)))
 		if err != nil {
 			return
 		}
@@ -63,7 +69,7 @@ func FuzzDecodeIdentity(f *testing.F) {
 }
 
 func FuzzDecodeCheckpoint(f *testing.F) {
-	raw, err := (&bundle{manifests: [][]byte{[]byte("one"), []byte("two")}, summary: new(Summary)}).encode()
+	raw, err := (&bundle{manifests: [][]byte{[]byte("one"), []byte("two")}, summary: new(chain.Summary)}).encode()
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -72,7 +78,7 @@ func FuzzDecodeCheckpoint(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte, at uint16, flip byte) {
 		b, err := decodeBundle(raw)
 		if err != nil {
-			if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrVersion) {
+			if !errors.Is(err, chain.ErrDamaged) && !errors.Is(err, chain.ErrVersion) {
 				t.Fatalf("an error of no kind: %v", err)
 			}
 		} else if _, err := b.encode(); err != nil {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"github.com/tidemarkdb/tidemark/chain"
 )
 
 // Load reads the chain to its head and returns the state there: the first time
 // from the newest checkpoints, later from where it was. A manifest that is
-// missing below the head is [ErrDamaged], one that breaks a rule [ErrChain].
-func (a *Archive) Load(ctx context.Context) (*State, error) {
+// missing below the head is [chain.ErrDamaged], one that breaks a rule [chain.ErrBroken].
+func (a *Archive) Load(ctx context.Context) (*chain.State, error) {
 	if err := a.lock(ctx); err != nil {
 		return nil, err
 	}
@@ -17,7 +19,7 @@ func (a *Archive) Load(ctx context.Context) (*State, error) {
 	return a.load(ctx)
 }
 
-func (a *Archive) load(ctx context.Context) (*State, error) {
+func (a *Archive) load(ctx context.Context) (*chain.State, error) {
 	s := a.State().Clone()
 	if s.Seq == 0 {
 		var err error
@@ -34,7 +36,7 @@ func (a *Archive) load(ctx context.Context) (*State, error) {
 
 // Refresh reads what others have published since. When that is nothing it
 // costs one read of an absent object.
-func (a *Archive) Refresh(ctx context.Context) (*State, error) {
+func (a *Archive) Refresh(ctx context.Context) (*chain.State, error) {
 	if err := a.lock(ctx); err != nil {
 		return nil, err
 	}
@@ -51,18 +53,18 @@ func (a *Archive) Refresh(ctx context.Context) (*State, error) {
 
 // listManifests returns the greatest number above after that a list shows, or
 // after.
-func (a *Archive) listManifests(ctx context.Context, after Seq) (Seq, error) {
-	prefix := ManifestPrefix(a.timeline)
+func (a *Archive) listManifests(ctx context.Context, after chain.Seq) (chain.Seq, error) {
+	prefix := chain.ManifestPrefix(a.timeline)
 	from := ""
 	if after > 0 {
-		from = ManifestKey(a.timeline, after)
+		from = chain.ManifestKey(a.timeline, after)
 	}
 	last := after
 	for info, err := range a.bucket.List(ctx, prefix, from) {
 		if err != nil {
 			return 0, fmt.Errorf("list %s: %w", prefix, err)
 		}
-		if _, seq, err := ParseManifestKey(info.Key); err != nil {
+		if _, seq, err := chain.ParseManifestKey(info.Key); err != nil {
 			a.opts.Warn(fmt.Errorf("ignored: %w", err))
 		} else {
 			last = max(last, seq)
@@ -72,7 +74,7 @@ func (a *Archive) listManifests(ctx context.Context, after Seq) (Seq, error) {
 }
 
 // follow moves s, which it owns, to the head of the chain and keeps the result.
-func (a *Archive) follow(ctx context.Context, s *State, listed Seq) (*State, error) {
+func (a *Archive) follow(ctx context.Context, s *chain.State, listed chain.Seq) (*chain.State, error) {
 	r := &reading{state: s, listed: listed}
 	ahead := a.readAhead(ctx, s.Seq+1, listed)
 	defer ahead.stop()
@@ -101,13 +103,13 @@ func (a *Archive) follow(ctx context.Context, s *State, listed Seq) (*State, err
 }
 
 // readAhead reads the manifests from … to in parallel.
-func (a *Archive) readAhead(ctx context.Context, from, to Seq) *ordered[answer] {
+func (a *Archive) readAhead(ctx context.Context, from, to chain.Seq) *ordered[answer] {
 	n := 0
 	if to >= from {
 		n = int(to-from) + 1
 	}
 	return inOrder(ctx, a.opts.Parallel, n, func(ctx context.Context, i int) answer {
-		return a.do(ctx, request{op: opRead, seq: from + Seq(i)})
+		return a.do(ctx, request{op: opRead, seq: from + chain.Seq(i)})
 	})
 }
 

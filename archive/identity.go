@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/storage"
 )
@@ -23,42 +24,42 @@ const IdentityKey = "tidemark.json"
 // who must not be fooled pins Repo in a configuration of his own: see
 // [OpenOptions].
 type Identity struct {
-	Format  int         `json:"format"`
-	Repo    RepoID      `json:"repo"`
-	Created change.Time `json:"created"`
+	Format  int          `json:"format"`
+	Repo    chain.RepoID `json:"repo"`
+	Created change.Time  `json:"created"`
 }
 
 // maxIdentity is the size limit of tidemark.json in bytes.
 const maxIdentity = 64 << 10
 
 // errIdentity is wrapped by every error of a malformed identity.
-var errIdentity = fmt.Errorf("malformed identity: %w", ErrDamaged)
+var errIdentity = fmt.Errorf("malformed identity: %w", chain.ErrDamaged)
 
 // Encode returns the bytes to store.
 func (i Identity) Encode() ([]byte, error) {
 	if err := i.validate(); err != nil {
 		return nil, err
 	}
-	return EncodeChecked(i)
+	return chain.EncodeChecked(i)
 }
 
-// DecodeIdentity reads tidemark.json, as strictly as [DecodeManifest] reads.
+// DecodeIdentity reads tidemark.json, as strictly as [chain.DecodeManifest] reads.
 func DecodeIdentity(raw []byte) (Identity, error) {
 	var i Identity
-	if err := DecodeChecked(raw, &i, maxIdentity, errIdentity, func() (any, error) { return i, i.validate() }); err != nil {
+	if err := chain.DecodeChecked(raw, &i, maxIdentity, errIdentity, func() (any, error) { return i, i.validate() }); err != nil {
 		return Identity{}, fmt.Errorf("%s: %w", IdentityKey, err)
 	}
 	return i, nil
 }
 
 func (i Identity) validate() error {
-	if err := CheckVersion(i.Format); err != nil {
+	if err := chain.CheckVersion(i.Format); err != nil {
 		return err
 	}
-	if i.Format != FormatVersion {
-		return fmt.Errorf("format is %d, want %d: %w", i.Format, FormatVersion, errIdentity)
+	if i.Format != chain.FormatVersion {
+		return fmt.Errorf("format is %d, want %d: %w", i.Format, chain.FormatVersion, errIdentity)
 	}
-	if err := CheckRepo(i.Repo); err != nil {
+	if err := chain.CheckRepo(i.Repo); err != nil {
 		return fmt.Errorf("%w: %w", err, errIdentity)
 	}
 	return nil
@@ -89,7 +90,7 @@ func readAll(ctx context.Context, bucket storage.Bucket, key string, limit int64
 		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
 	if int64(len(raw)) > limit {
-		return nil, fmt.Errorf("%s has more than %d bytes, the limit for its kind: %w", key, limit, ErrDamaged)
+		return nil, fmt.Errorf("%s has more than %d bytes, the limit for its kind: %w", key, limit, chain.ErrDamaged)
 	}
 	return raw, nil
 }
@@ -119,12 +120,12 @@ func Init(ctx context.Context, bucket storage.Bucket, opts InitOptions) (Identit
 	case !errors.Is(err, ErrNotArchive):
 		return id, err
 	}
-	for info, err := range bucket.List(ctx, ManifestPrefix(MainTimeline), "") {
+	for info, err := range bucket.List(ctx, chain.ManifestPrefix(chain.MainTimeline), "") {
 		if err != nil {
-			return Identity{}, fmt.Errorf("list %s: %w", ManifestPrefix(MainTimeline), err)
+			return Identity{}, fmt.Errorf("list %s: %w", chain.ManifestPrefix(chain.MainTimeline), err)
 		}
 		return Identity{}, fmt.Errorf("%s is missing but %s is there: restore %s from a copy, or use another bucket: %w",
-			IdentityKey, info.Key, IdentityKey, ErrDamaged)
+			IdentityKey, info.Key, IdentityKey, chain.ErrDamaged)
 	}
 	for info, err := range bucket.List(ctx, "", "") {
 		if err != nil {
@@ -141,7 +142,7 @@ func Init(ctx context.Context, bucket storage.Bucket, opts InitOptions) (Identit
 	if err != nil {
 		return Identity{}, err
 	}
-	id := Identity{Format: FormatVersion, Repo: RepoID(repo), Created: change.TimeOf(opts.Now())}
+	id := Identity{Format: chain.FormatVersion, Repo: chain.RepoID(repo), Created: change.TimeOf(opts.Now())}
 	raw, err := id.Encode()
 	if err != nil {
 		return Identity{}, err

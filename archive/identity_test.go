@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/chain/chaintest"
 	"github.com/tidemarkdb/tidemark/storage"
 	"github.com/tidemarkdb/tidemark/storage/storagetest"
 )
@@ -39,7 +41,7 @@ func TestInit(t *testing.T) {
 	if a, err := Open(t.Context(), b, OpenOptions{PinRepo: id.Repo}); err != nil || a.Identity() != id {
 		t.Errorf("open: %v", err)
 	}
-	if _, err := Open(t.Context(), b, OpenOptions{PinRepo: testRepo}); !errors.Is(err, ErrWrongRepo) {
+	if _, err := Open(t.Context(), b, OpenOptions{PinRepo: chaintest.Repo}); !errors.Is(err, chain.ErrWrongRepo) {
 		t.Errorf("open as another repository: %v", err)
 	}
 	if _, err := Open(t.Context(), b, OpenOptions{Timeline: "Main/x"}); err == nil {
@@ -53,10 +55,10 @@ func TestOpenWhatIsNoArchive(t *testing.T) {
 		t.Errorf("an empty bucket: %v", err)
 	}
 	for text, want := range map[string]error{
-		`{"format":2,"colour":"red"}`: ErrVersion,
-		`{"format":1}`:                ErrDamaged,
-		``:                            ErrDamaged,
-		`hello`:                       ErrDamaged,
+		`{"format":2,"colour":"red"}`: chain.ErrVersion,
+		`{"format":1}`:                chain.ErrDamaged,
+		``:                            chain.ErrDamaged,
+		`hello`:                       chain.ErrDamaged,
 	} {
 		replace(t, b, IdentityKey, []byte(text))
 		if _, err := Open(t.Context(), b, OpenOptions{}); !errors.Is(err, want) {
@@ -67,8 +69,8 @@ func TestOpenWhatIsNoArchive(t *testing.T) {
 		}
 	}
 	replace(t, b, IdentityKey, nil)
-	replace(t, b, ManifestKey(MainTimeline, 1), []byte("x"))
-	if _, err := Init(t.Context(), b, InitOptions{}); !errors.Is(err, ErrDamaged) {
+	replace(t, b, chain.ManifestKey(chain.MainTimeline, 1), []byte("x"))
+	if _, err := Init(t.Context(), b, InitOptions{}); !errors.Is(err, chain.ErrDamaged) {
 		t.Errorf("init of a bucket that lost its identity: %v", err)
 	}
 }

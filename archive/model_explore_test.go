@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/chain/chaintest"
 )
 
 // explore visits every state that can follow w; it returns the first violation.
@@ -130,7 +133,7 @@ func opName(o opKind) string {
 // as stale as can be; fresher ones are a matter of what check tries.
 func (m *mModel) restart(w *mWorld, who int) error {
 	a := &w.actors[who]
-	*a = mActor{script: a.script, pc: a.pc, life: a.life + 1, state: NewState(testRepo, MainTimeline)}
+	*a = mActor{script: a.script, pc: a.pc, life: a.life + 1, state: chain.NewState(chaintest.Repo, chain.MainTimeline)}
 	if a.script[0] == mOpClaim {
 		a.pc = 0
 	}
@@ -144,8 +147,8 @@ func (m *mModel) restart(w *mWorld, who int) error {
 
 // read follows the chain as a fresh reader whose list showed the numbers up to
 // listed.
-func (m *mModel) read(w *mWorld, listed Seq) (*State, error) {
-	r := &reading{state: NewState(testRepo, MainTimeline), listed: listed}
+func (m *mModel) read(w *mWorld, listed chain.Seq) (*chain.State, error) {
+	r := &reading{state: chain.NewState(chaintest.Repo, chain.MainTimeline), listed: listed}
 	q, done, err := r.first(), false, error(nil)
 	for !done {
 		ans := answer{outcome: absent}
@@ -181,7 +184,7 @@ func (m *mModel) check(w *mWorld) error {
 	}
 	m.checked[seen.String()] = true
 	for listed := range len(w.bucket) + 1 {
-		s, err := m.read(w, Seq(listed))
+		s, err := m.read(w, chain.Seq(listed))
 		if err != nil {
 			return violation("a reader whose list shows %d of %d manifests: %v", listed, len(w.bucket), err)
 		}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/chain/chaintest"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/pack"
 )
@@ -27,7 +29,7 @@ type mNode struct {
 // mPut is a create that its sender no longer waits for: it may land at any
 // time, or never.
 type mPut struct {
-	seq  Seq
+	seq  chain.Seq
 	node *mNode
 }
 
@@ -46,8 +48,8 @@ type mActor struct {
 	script   []mOp
 	pc       int
 	life     int // grows with each crash and each repeated attempt: part of every nonce
-	state    *State
-	epoch    Epoch
+	state    *chain.State
+	epoch    chain.Epoch
 	cursor   change.LSN // what the capturer archives next
 	packLife int        // the life in which the waiting segment's pack was uploaded
 	pub      *publication
@@ -80,9 +82,9 @@ type mModel struct {
 	nodes   map[string]*mNode
 	byPtr   map[*stored]*mNode
 	heads   map[change.Hash]int // states by their head
-	states  map[*State]int
+	states  map[*chain.State]int
 	checked map[string]bool
-	next    map[[2]int]*State
+	next    map[[2]int]*chain.State
 	nextErr map[[2]int]error
 	built   map[string]*stored
 	seen    map[string]bool
@@ -92,8 +94,8 @@ type mModel struct {
 
 func newModel(max int, mutant string) *mModel {
 	return &mModel{max: max, mutant: mutant, nodes: make(map[string]*mNode),
-		byPtr: make(map[*stored]*mNode), states: make(map[*State]int), checked: make(map[string]bool), heads: make(map[change.Hash]int),
-		next: make(map[[2]int]*State), nextErr: make(map[[2]int]error), built: make(map[string]*stored), seen: make(map[string]bool)}
+		byPtr: make(map[*stored]*mNode), states: make(map[*chain.State]int), checked: make(map[string]bool), heads: make(map[change.Hash]int),
+		next: make(map[[2]int]*chain.State), nextErr: make(map[[2]int]error), built: make(map[string]*stored), seen: make(map[string]bool)}
 }
 
 func (m *mModel) node(s *stored) *mNode {
@@ -108,7 +110,7 @@ func (m *mModel) node(s *stored) *mNode {
 	return n
 }
 
-func (m *mModel) head(s *State) int {
+func (m *mModel) head(s *chain.State) int {
 	id, ok := m.states[s]
 	if !ok {
 		if id, ok = m.heads[s.Head]; !ok {
@@ -121,7 +123,7 @@ func (m *mModel) head(s *State) int {
 }
 
 // advance is the real advanceClone, remembered.
-func (m *mModel) advance(s *State, n *stored) (*State, error) {
+func (m *mModel) advance(s *chain.State, n *stored) (*chain.State, error) {
 	key := [2]int{m.head(s), m.node(n).id}
 	if out, ok := m.next[key]; ok {
 		return out, m.nextErr[key]
@@ -140,33 +142,33 @@ func sourceHash(lsn change.LSN) change.Hash {
 }
 
 // work returns what an actor wants to publish, as a function of the state.
-func (m *mModel) work(a *mActor, who int) (build func(*State) (*Manifest, error), label string) {
+func (m *mModel) work(a *mActor, who int) (build func(*chain.State) (*chain.Manifest, error), label string) {
 	switch a.script[a.pc] {
 	case mOpClaim:
-		return func(s *State) (*Manifest, error) {
-			over := OverNothing
+		return func(s *chain.State) (*chain.Manifest, error) {
+			over := chain.OverNothing
 			if s.EpochOpen {
-				over = OverTakeover
+				over = chain.OverTakeover
 			}
-			return &Manifest{Kind: KindClaim, Epoch: s.Epoch + 1, Claim: &Claim{Source: testSource, LSN: s.Last,
+			return &chain.Manifest{Kind: chain.KindClaim, Epoch: s.Epoch + 1, Claim: &chain.Claim{Source: chaintest.Source, LSN: s.Last,
 				LogHash: sourceHash(s.Last), Over: over, Holder: strconv.Itoa(who)}}, nil
 		}, "claim"
 	case mOpSegment:
 		seg := modelSegment(a.cursor, who, a.packLife)
 		epoch := a.epoch
-		return func(s *State) (*Manifest, error) {
-			return underEpoch(s, epoch, func(s *State) (*Manifest, error) { return segmentAfter(s, seg) })
+		return func(s *chain.State) (*chain.Manifest, error) {
+			return underEpoch(s, epoch, func(s *chain.State) (*chain.Manifest, error) { return segmentAfter(s, seg) })
 		}, fmt.Sprintf("segment %d e%d p%d", a.cursor, a.epoch, a.packLife)
 	case mOpClose:
 		epoch := a.epoch
-		return func(s *State) (*Manifest, error) {
-			return underEpoch(s, epoch, func(s *State) (*Manifest, error) {
-				return &Manifest{Kind: KindClose, Close: &Close{LSN: s.Last}}, nil
+		return func(s *chain.State) (*chain.Manifest, error) {
+			return underEpoch(s, epoch, func(s *chain.State) (*chain.Manifest, error) {
+				return &chain.Manifest{Kind: chain.KindClose, Close: &chain.Close{LSN: s.Last}}, nil
 			})
 		}, fmt.Sprintf("close e%d", a.epoch)
 	}
-	l := &Label{Name: fmt.Sprintf("l%d", a.pc), LSN: 0}
-	return func(s *State) (*Manifest, error) { return labelAfter(s, l) }, l.Name
+	l := &chain.Label{Name: fmt.Sprintf("l%d", a.pc), LSN: 0}
+	return func(s *chain.State) (*chain.Manifest, error) { return labelAfter(s, l) }, l.Name
 }
 
 var modelSchema = must(change.Define(1, "c", []string{"id"}, change.Column{Name: "id", Type: change.Int64}))
@@ -179,16 +181,16 @@ func must[T any](v T, err error) T {
 }
 
 // modelSegment holds the one record of the source's log at lsn.
-func modelSegment(lsn change.LSN, who, life int) *Segment {
+func modelSegment(lsn change.LSN, who, life int) *chain.Segment {
 	at := change.Time(lsn) * 1000
-	seg := &Segment{First: lsn, Last: lsn, Effective: Span{at, at}, Commit: Span{at, at}, CoveredUntil: at,
-		LogHash: sourceHash(lsn), Txs: 1, Smaller: 1, Counts: []Count{{Collection: 1, Inserts: 1}}}
+	seg := &chain.Segment{First: lsn, Last: lsn, Effective: chain.Span{From: at, To: at}, Commit: chain.Span{From: at, To: at}, CoveredUntil: at,
+		LogHash: sourceHash(lsn), Txs: 1, Smaller: 1, Counts: []chain.Count{{Collection: 1, Inserts: 1}}}
 	if lsn == 1 {
-		seg.Counts = []Count{{Collection: 1, Schemas: 1}}
-		seg.Schemas = []SchemaChange{{1, modelSchema}}
+		seg.Counts = []chain.Count{{Collection: 1, Schemas: 1}}
+		seg.Schemas = []chain.SchemaChange{{LSN: 1, Schema: modelSchema}}
 	}
-	key := PackKey{MainTimeline, LogPack, lsn, lsn, fmt.Sprintf("%08x%08x", who, life)}
-	seg.Packs = []pack.Ref{mRef(key, 1)}
+	key := chain.PackKey{Timeline: chain.MainTimeline, Kind: chain.LogPack, First: lsn, Last: lsn, Nonce: fmt.Sprintf("%08x%08x", who, life)}
+	seg.Packs = []pack.Ref{chaintest.Ref(key, 1)}
 	return seg
 }
 
@@ -201,8 +203,8 @@ func (m *mModel) start(w *mWorld, who int) error {
 	}
 	body, name := m.work(a, who)
 	life, mutant := a.life, m.mutant
-	var sent *Manifest
-	build := func(s *State) (*stored, error) {
+	var sent *chain.Manifest
+	build := func(s *chain.State) (*stored, error) {
 		key := fmt.Sprint(who, name, life, m.head(s), sent != nil)
 		if b := m.built[key]; b != nil {
 			return b, nil
@@ -259,14 +261,14 @@ func (m *mModel) after(w *mWorld, who int, q request, done bool, err error) erro
 		a.pc++
 		a.life++
 		return m.start(w, who)
-	case errors.Is(err, ErrFenced):
+	case errors.Is(err, chain.ErrFenced):
 		a.fenced, a.stopped = true, true
 		m.stats.fenced++
 	case errors.Is(err, ErrUnresolved), errors.Is(err, errModel):
 		a.life++ // the caller tries again; a segment keeps its pack
 		return m.start(w, who)
 	default:
-		var c *ChainError
+		var c *chain.RuleError
 		if errors.As(err, &c) && c.Rule == "epoch.first" {
 			a.stopped = true // a label before anything was archived
 			return nil
@@ -291,7 +293,7 @@ func (w *mWorld) clone() *mWorld {
 	return &c
 }
 
-func (w *mWorld) at(seq Seq) *mNode {
+func (w *mWorld) at(seq chain.Seq) *mNode {
 	if int(seq) > len(w.bucket) {
 		return nil
 	}
@@ -326,7 +328,7 @@ func (m *mModel) answer(w *mWorld, who int, ans answer) error {
 		if err != nil {
 			return err
 		}
-		a.pub.next = func(*State, *stored) (*State, error) { return s, nil }
+		a.pub.next = func(*chain.State, *stored) (*chain.State, error) { return s, nil }
 		a.pub.state, a.pub.sent = s, out
 		a.q = a.pub.create()
 		return nil
@@ -339,7 +341,7 @@ func (m *mModel) answer(w *mWorld, who int, ans answer) error {
 func (m *mModel) run(faults int, scripts ...[]mOp) error {
 	w := &mWorld{faults: faults}
 	for _, s := range scripts {
-		w.actors = append(w.actors, mActor{script: s, state: NewState(testRepo, MainTimeline)})
+		w.actors = append(w.actors, mActor{script: s, state: chain.NewState(chaintest.Repo, chain.MainTimeline)})
 	}
 	for who := range w.actors {
 		if err := m.start(w, who); err != nil {

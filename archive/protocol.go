@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 )
 
@@ -24,7 +25,7 @@ const (
 // request is one operation on the bucket.
 type request struct {
 	op     opKind
-	seq    Seq
+	seq    chain.Seq
 	stored *stored // opCreate
 	tries  int     // how often in a row this place gave no clear answer: wait accordingly
 }
@@ -52,27 +53,29 @@ type answer struct {
 type stored struct {
 	raw  []byte
 	hash change.Hash
-	m    *Manifest
+	m    *chain.Manifest
 	err  error // why raw could not be decoded
 }
 
 // decodeStored reads a manifest's bytes; a failure stays in the result, since
 // only its place in the chain makes it an error.
 func decodeStored(raw []byte) *stored {
-	m, err := DecodeManifest(raw)
-	return &stored{raw: raw, hash: HashManifest(raw), m: m, err: err}
+	m, err := chain.DecodeManifest(raw)
+	return &stored{raw: raw, hash: chain.HashManifest(raw), m: m, err: err}
 }
 
 // advance returns the state after one more manifest; s itself may be used up.
-type advance func(s *State, next *stored) (*State, error)
+type advance func(s *chain.State, next *stored) (*chain.State, error)
 
 // advanceClone leaves s as it is.
-func advanceClone(s *State, next *stored) (*State, error) { return advanceOwn(s.Clone(), next) }
+func advanceClone(s *chain.State, next *stored) (*chain.State, error) {
+	return advanceOwn(s.Clone(), next)
+}
 
 // advanceOwn changes s. After an error s is still as it was.
-func advanceOwn(s *State, next *stored) (*State, error) {
+func advanceOwn(s *chain.State, next *stored) (*chain.State, error) {
 	if next.err != nil {
-		return nil, fmt.Errorf("%s: %w", ManifestKey(s.Timeline, s.Seq+1), next.err)
+		return nil, fmt.Errorf("%s: %w", chain.ManifestKey(s.Timeline, s.Seq+1), next.err)
 	}
 	if err := s.Advance(next.m, next.hash); err != nil { // decoding has validated it
 		return nil, err
@@ -84,8 +87,8 @@ func advanceOwn(s *State, next *stored) (*State, error) {
 // list has shown must be there, and from the last one on it probes until a
 // number is absent, because lists may be stale.
 type reading struct {
-	state  *State
-	listed Seq // the greatest number that a list has shown
+	state  *chain.State
+	listed chain.Seq // the greatest number that a list has shown
 	tries  int
 }
 
@@ -106,7 +109,7 @@ func (r *reading) step(a answer, next advance) (q request, done bool, err error)
 	case absent:
 		if r.state.Seq < r.listed {
 			return q, true, fmt.Errorf("%s is missing, but manifests up to %d are there: %w",
-				ManifestKey(r.state.Timeline, r.state.Seq+1), r.listed, ErrDamaged)
+				chain.ManifestKey(r.state.Timeline, r.state.Seq+1), r.listed, chain.ErrDamaged)
 		}
 		return q, true, nil
 	default:
@@ -127,8 +130,8 @@ func (r *reading) step(a answer, next advance) (q request, done bool, err error)
 // the work is decided anew: the state moves on through everything that came in
 // between, and build is asked again.
 type publication struct {
-	state  *State
-	build  func(*State) (*stored, error) // an error abandons the work
+	state  *chain.State
+	build  func(*chain.State) (*stored, error) // an error abandons the work
 	next   advance
 	sent   *stored // asked for under state.Seq+1; nil while following the chain
 	atHead bool    // state.Seq+1 was absent when last looked at
@@ -219,5 +222,5 @@ func (p *publication) giveUp(cause error) error {
 	if p.sent == nil {
 		return cause
 	}
-	return fmt.Errorf("%s: %w: %w", ManifestKey(p.state.Timeline, p.state.Seq+1), ErrUnresolved, cause)
+	return fmt.Errorf("%s: %w: %w", chain.ManifestKey(p.state.Timeline, p.state.Seq+1), ErrUnresolved, cause)
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 )
 
@@ -23,15 +24,15 @@ var errDone = errors.New("published before")
 // between; what it refuses at the head of the chain is abandoned, and its error
 // returned as it is.
 //
-// What build returns is checked with [State.Next] before anything is sent. An
+// What build returns is checked with [chain.State.Next] before anything is sent. An
 // error that wraps [ErrUnresolved] leaves open whether the manifest is
 // published, now or later; after any other it is not.
-func (a *Archive) Publish(ctx context.Context, build func(*State) (*Manifest, error)) (*State, error) {
+func (a *Archive) Publish(ctx context.Context, build func(*chain.State) (*chain.Manifest, error)) (*chain.State, error) {
 	if err := a.lock(ctx); err != nil {
 		return nil, err
 	}
 	defer a.unlock()
-	p := &publication{next: advanceClone, build: func(s *State) (*stored, error) {
+	p := &publication{next: advanceClone, build: func(s *chain.State) (*stored, error) {
 		m, err := build(s)
 		if err != nil {
 			return nil, err
@@ -62,12 +63,12 @@ func (a *Archive) Publish(ctx context.Context, build func(*State) (*Manifest, er
 }
 
 // seal completes a manifest that is to follow s and encodes it.
-func (a *Archive) seal(s *State, body *Manifest) (*stored, error) {
+func (a *Archive) seal(s *chain.State, body *chain.Manifest) (*stored, error) {
 	nonce, err := randomHex(a.opts.Rand, 16)
 	if err != nil {
 		return nil, err
 	}
-	if body.Kind == KindClaim {
+	if body.Kind == chain.KindClaim {
 		a.mu.Lock()
 		a.claims[nonce] = true
 		a.mu.Unlock()
@@ -81,9 +82,9 @@ func (a *Archive) seal(s *State, body *Manifest) (*stored, error) {
 
 // sealAs completes a manifest that is to follow s and encodes it. Whether it
 // may follow is for the caller to check.
-func sealAs(s *State, body *Manifest, written change.Time, nonce string) (*stored, error) {
+func sealAs(s *chain.State, body *chain.Manifest, written change.Time, nonce string) (*stored, error) {
 	m := *body
-	m.Format, m.Repo, m.Timeline = FormatVersion, s.Repo, s.Timeline
+	m.Format, m.Repo, m.Timeline = chain.FormatVersion, s.Repo, s.Timeline
 	m.Seq, m.Prev = s.Seq+1, s.Head
 	m.Written, m.Nonce = written, nonce
 	raw, err := m.Encode()
@@ -98,27 +99,27 @@ func sealAs(s *State, body *Manifest, written change.Time, nonce string) (*store
 }
 
 // Label names a restore point for good. The same label for the same LSN again
-// is no error; for another LSN it is [ErrLabelTaken].
-func (a *Archive) Label(ctx context.Context, l Label) error {
-	_, err := a.Publish(ctx, func(s *State) (*Manifest, error) { return labelAfter(s, &l) })
+// is no error; for another LSN it is [chain.ErrLabelTaken].
+func (a *Archive) Label(ctx context.Context, l chain.Label) error {
+	_, err := a.Publish(ctx, func(s *chain.State) (*chain.Manifest, error) { return labelAfter(s, &l) })
 	return err
 }
 
-func labelAfter(s *State, l *Label) (*Manifest, error) {
+func labelAfter(s *chain.State, l *chain.Label) (*chain.Manifest, error) {
 	if old, ok := s.Labels[l.Name]; ok && old.Body == *l {
 		return nil, errDone
 	}
-	return &Manifest{Kind: KindLabel, Label: l}, nil
+	return &chain.Manifest{Kind: chain.KindLabel, Label: l}, nil
 }
 
 // Hold keeps what a restore to an LSN needs until the hold is released.
-func (a *Archive) Hold(ctx context.Context, h Hold) error {
+func (a *Archive) Hold(ctx context.Context, h chain.Hold) error {
 	h.Release = false
-	_, err := a.Publish(ctx, func(s *State) (*Manifest, error) {
+	_, err := a.Publish(ctx, func(s *chain.State) (*chain.Manifest, error) {
 		if old, ok := s.Holds[h.Name]; ok && old.Body == h {
 			return nil, errDone
 		}
-		return &Manifest{Kind: KindHold, Hold: &h}, nil
+		return &chain.Manifest{Kind: chain.KindHold, Hold: &h}, nil
 	})
 	return err
 }
@@ -127,20 +128,20 @@ func (a *Archive) Hold(ctx context.Context, h Hold) error {
 // the rule hold.name, also after an earlier Release that was published although
 // it returned [ErrUnresolved].
 func (a *Archive) Release(ctx context.Context, name, reason string) error {
-	_, err := a.Publish(ctx, func(*State) (*Manifest, error) {
-		return &Manifest{Kind: KindHold, Hold: &Hold{Name: name, Reason: reason, Release: true}}, nil
+	_, err := a.Publish(ctx, func(*chain.State) (*chain.Manifest, error) {
+		return &chain.Manifest{Kind: chain.KindHold, Hold: &chain.Hold{Name: name, Reason: reason, Release: true}}, nil
 	})
 	return err
 }
 
 // Snapshot announces a base that was computed from the archive itself.
-func (a *Archive) Snapshot(ctx context.Context, b Snapshot) error {
-	b.Origin = OriginSynthetic
-	return a.publishSnapshot(ctx, &b, func(*State) (Epoch, error) { return 0, nil })
+func (a *Archive) Snapshot(ctx context.Context, b chain.Snapshot) error {
+	b.Origin = chain.OriginSynthetic
+	return a.publishSnapshot(ctx, &b, func(*chain.State) (chain.Epoch, error) { return 0, nil })
 }
 
-func (a *Archive) publishSnapshot(ctx context.Context, b *Snapshot, epoch func(*State) (Epoch, error)) error {
-	_, err := a.Publish(ctx, func(s *State) (*Manifest, error) {
+func (a *Archive) publishSnapshot(ctx context.Context, b *chain.Snapshot, epoch func(*chain.State) (chain.Epoch, error)) error {
+	_, err := a.Publish(ctx, func(s *chain.State) (*chain.Manifest, error) {
 		e, err := epoch(s)
 		if err != nil {
 			return nil, err
@@ -150,7 +151,7 @@ func (a *Archive) publishSnapshot(ctx context.Context, b *Snapshot, epoch func(*
 				return nil, errDone
 			}
 		}
-		return &Manifest{Kind: KindSnapshot, Epoch: e, Snapshot: b}, nil
+		return &chain.Manifest{Kind: chain.KindSnapshot, Epoch: e, Snapshot: b}, nil
 	})
 	return err
 }

@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/chain/chaintest"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/pack"
@@ -42,7 +44,7 @@ func openArchive(t testing.TB, b storage.Bucket) *Archive {
 }
 
 func claimOptions(holder string) ClaimOptions {
-	return ClaimOptions{Source: testSource, Holder: holder, Mark: func(_ context.Context, s *State) (driver.Mark, error) {
+	return ClaimOptions{Source: chaintest.Source, Holder: holder, Mark: func(_ context.Context, s *chain.State) (driver.Mark, error) {
 		return driver.Mark{LSN: s.Last, LogHash: s.LogHash, Position: s.Position}, nil
 	}}
 }
@@ -58,9 +60,9 @@ func claim(t testing.TB, a *Archive, opts ClaimOptions) *Session {
 
 // upload puts a pack of made-up bytes for n records after s, and returns the
 // segment that announces it.
-func upload(t testing.TB, a *Archive, s *State, n int) (Segment, error) {
-	seg := *mSegment(t, s, n).Segment
-	ref, err := a.PutPack(t.Context(), LogPack, seg.First, seg.Last, madeUpPack(int64(n)))
+func upload(t testing.TB, a *Archive, s *chain.State, n int) (chain.Segment, error) {
+	seg := *chaintest.Segment(t, s, n).Segment
+	ref, err := a.PutPack(t.Context(), chain.LogPack, seg.First, seg.Last, madeUpPack(int64(n)))
 	seg.Packs = []pack.Ref{ref}
 	return seg, err
 }
@@ -72,7 +74,7 @@ func madeUpPack(records int64) func(w io.Writer) (pack.Ref, error) {
 			return pack.Ref{}, err
 		}
 		_, err := w.Write(tail)
-		return pack.Ref{Size: 308, Tail: 8, Hash: HashManifest(tail), Records: records, Raw: 1, MaxBlock: 1}, err
+		return pack.Ref{Size: 308, Tail: 8, Hash: chain.HashManifest(tail), Records: records, Raw: 1, MaxBlock: 1}, err
 	}
 }
 
@@ -93,13 +95,13 @@ func TestPublishAndLoad(t *testing.T) {
 	c := claim(t, a, claimOptions("host/1"))
 	publishSegment(t, c, 3)
 	publishSegment(t, c, 2)
-	if err := a.Label(t.Context(), Label{Name: "x", LSN: 5}); err != nil {
+	if err := a.Label(t.Context(), chain.Label{Name: "x", LSN: 5}); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Label(t.Context(), Label{Name: "x", LSN: 5}); err != nil {
+	if err := a.Label(t.Context(), chain.Label{Name: "x", LSN: 5}); err != nil {
 		t.Errorf("the same label again: %v", err)
 	}
-	if err := a.Label(t.Context(), Label{Name: "x", LSN: 3}); !errors.Is(err, ErrLabelTaken) || !errors.Is(err, ErrChain) {
+	if err := a.Label(t.Context(), chain.Label{Name: "x", LSN: 3}); !errors.Is(err, chain.ErrLabelTaken) || !errors.Is(err, chain.ErrBroken) {
 		t.Errorf("the label for another LSN: %v", err)
 	}
 	other := openArchive(t, b)
@@ -119,7 +121,7 @@ func TestPublishAndLoad(t *testing.T) {
 	if err := c.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Coverage(t.Context(), 2e6); !errors.Is(err, ErrFenced) {
+	if err := c.Coverage(t.Context(), 2e6); !errors.Is(err, chain.ErrFenced) {
 		t.Errorf("coverage after close: %v", err)
 	}
 }
@@ -133,7 +135,7 @@ func TestClaim(t *testing.T) {
 	var locked *LockedError
 	opts := claimOptions("host/2")
 	opts.Now = first.State().EpochSeen + 59e6
-	if _, err := second.Claim(t.Context(), opts); !errors.As(err, &locked) || !errors.Is(err, ErrLocked) {
+	if _, err := second.Claim(t.Context(), opts); !errors.As(err, &locked) || !errors.Is(err, chain.ErrLocked) {
 		t.Fatalf("claim over a living capturer: %v", err)
 	}
 	if locked.Holder != "host/1" || locked.Age != 59e6 {
@@ -143,16 +145,16 @@ func TestClaim(t *testing.T) {
 	c2 := claim(t, second, opts)
 	publishSegment(t, c2, 1)
 	for i := range 2 {
-		if err := c1.Coverage(t.Context(), 1e9); !errors.Is(err, ErrFenced) {
+		if err := c1.Coverage(t.Context(), 1e9); !errors.Is(err, chain.ErrFenced) {
 			t.Fatalf("attempt %d of the fenced capturer: %v", i, err)
 		}
 	}
 	opts = claimOptions("host/3")
 	opts.Takeover = true
-	opts.Mark = func(context.Context, *State) (driver.Mark, error) {
+	opts.Mark = func(context.Context, *chain.State) (driver.Mark, error) {
 		return driver.Mark{LSN: 4, LogHash: change.Hash{1}}, nil
 	}
-	var broken *ChainError
+	var broken *chain.RuleError
 	if _, err := second.Claim(t.Context(), opts); !errors.As(err, &broken) || broken.Rule != "claim.log_hash" {
 		t.Errorf("claim by a source with another history: %v", err)
 	}
@@ -176,7 +178,7 @@ func TestPublishersAtOnce(t *testing.T) {
 				a := openArchive(t, b)
 				g.Go(func() error {
 					for i := range labels {
-						if err := a.Label(t.Context(), Label{Name: fmt.Sprintf("p%d-%d", p, i), LSN: 1}); err != nil {
+						if err := a.Label(t.Context(), chain.Label{Name: fmt.Sprintf("p%d-%d", p, i), LSN: 1}); err != nil {
 							return err
 						}
 					}
@@ -202,9 +204,9 @@ func TestPublishersAtOnce(t *testing.T) {
 func TestPublishingSharesMemory(t *testing.T) {
 	c := claim(t, newArchive(t, storage.NewMem()), claimOptions("h"))
 	const segments = 400
-	moved, last := 0, (*Announced[Segment])(nil)
+	moved, last := 0, (*chain.Announced[chain.Segment])(nil)
 	for range segments {
-		if err := c.Segment(t.Context(), *mSegment(t, c.State(), 1).Segment); err != nil {
+		if err := c.Segment(t.Context(), *chaintest.Segment(t, c.State(), 1).Segment); err != nil {
 			t.Fatal(err)
 		}
 		if first := &c.State().Segments[0]; first != last {

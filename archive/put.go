@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/pack"
 )
@@ -23,7 +24,7 @@ func (e *errWrite) Unwrap() error { return e.err }
 // called again and the pack goes to another name, so write must be able to
 // start over. Until a manifest mentions it, the pack is an orphan that harms
 // nobody. An error of write ends the upload and is returned.
-func (a *Archive) PutPack(ctx context.Context, kind PackKind, first, last change.LSN, write func(io.Writer) (pack.Ref, error)) (pack.Ref, error) {
+func (a *Archive) PutPack(ctx context.Context, kind chain.PackKind, first, last change.LSN, write func(io.Writer) (pack.Ref, error)) (pack.Ref, error) {
 	var cause error
 	for try := range maxTries {
 		if try > 0 {
@@ -31,11 +32,11 @@ func (a *Archive) PutPack(ctx context.Context, kind PackKind, first, last change
 				return pack.Ref{}, fmt.Errorf("%w; before that: %w", err, cause)
 			}
 		}
-		nonce, err := randomHex(a.opts.Rand, NonceDigits/2)
+		nonce, err := randomHex(a.opts.Rand, chain.NonceDigits/2)
 		if err != nil {
 			return pack.Ref{}, err
 		}
-		ref, err := a.putOnce(ctx, PackKey{a.timeline, kind, first, last, nonce}, write)
+		ref, err := a.putOnce(ctx, chain.PackKey{Timeline: a.timeline, Kind: kind, First: first, Last: last, Nonce: nonce}, write)
 		var own *errWrite
 		switch {
 		case err == nil:
@@ -62,7 +63,7 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (a *Archive) putOnce(ctx context.Context, key PackKey, write func(io.Writer) (pack.Ref, error)) (pack.Ref, error) {
+func (a *Archive) putOnce(ctx context.Context, key chain.PackKey, write func(io.Writer) (pack.Ref, error)) (pack.Ref, error) {
 	name := key.String()
 	body, w := io.Pipe()
 	stored := make(chan error, 1)
@@ -104,7 +105,7 @@ func (a *Archive) provePack(ctx context.Context, ref *pack.Ref) error {
 		return err
 	}
 	if size != ref.Size || ref.Tail <= 0 || ref.Tail > size {
-		return fmt.Errorf("it has %d bytes, want %d: %w", size, ref.Size, ErrDamaged)
+		return fmt.Errorf("it has %d bytes, want %d: %w", size, ref.Size, chain.ErrDamaged)
 	}
 	r, err := a.bucket.Read(ctx, ref.Key, size-ref.Tail, ref.Tail)
 	if err != nil {
@@ -116,7 +117,7 @@ func (a *Archive) provePack(ctx context.Context, ref *pack.Ref) error {
 		return err
 	}
 	if change.Hash(h.Sum(nil)) != ref.Hash {
-		return fmt.Errorf("its tail has another hash: %w", ErrDamaged)
+		return fmt.Errorf("its tail has another hash: %w", chain.ErrDamaged)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/storage"
 )
@@ -23,20 +24,20 @@ func (f Finding) String() string { return fmt.Sprintf("%s: want %s, found %s", f
 
 // Report is the result of a verification.
 type Report struct {
-	Manifests int64     // read and proved
-	Objects   int64     // announced and looked at
-	Bytes     int64     // of those, as announced
-	Findings  []Finding // empty: the archive is whole, as far as was looked
-	State     *State    // after the last manifest that was proved
+	Manifests int64        // read and proved
+	Objects   int64        // announced and looked at
+	Bytes     int64        // of those, as announced
+	Findings  []Finding    // empty: the archive is whole, as far as was looked
+	State     *chain.State // after the last manifest that was proved
 }
 
 // Err returns nil when nothing was found, otherwise an error that wraps
-// [ErrDamaged] and names the first finding.
+// [chain.ErrDamaged] and names the first finding.
 func (r *Report) Err() error {
 	if len(r.Findings) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d findings, the first: %v: %w", len(r.Findings), r.Findings[0], ErrDamaged)
+	return fmt.Errorf("%d findings, the first: %v: %w", len(r.Findings), r.Findings[0], chain.ErrDamaged)
 }
 
 // verifier gathers findings.
@@ -72,32 +73,32 @@ func (a *Archive) VerifyChain(ctx context.Context) (Report, error) {
 
 // chain follows the manifests as far as they hold together, and beyond that
 // looks which ones are there.
-func (v *verifier) chain(ctx context.Context) (*State, error) {
+func (v *verifier) chain(ctx context.Context) (*chain.State, error) {
 	a := v.a
-	var listed Seq
-	prefix := ManifestPrefix(a.timeline)
+	var listed chain.Seq
+	prefix := chain.ManifestPrefix(a.timeline)
 	for info, err := range a.bucket.List(ctx, prefix, "") {
 		if err != nil {
 			return nil, fmt.Errorf("list %s: %w", prefix, err)
 		}
-		if _, seq, err := ParseManifestKey(info.Key); err != nil {
+		if _, seq, err := chain.ParseManifestKey(info.Key); err != nil {
 			v.find(info.Key, "nothing but manifests", "%v", err)
 		} else {
 			listed = max(listed, seq)
 		}
 	}
-	s := NewState(a.id.Repo, a.timeline)
+	s := chain.NewState(a.id.Repo, a.timeline)
 	ahead := a.readAhead(ctx, 1, listed)
 	defer ahead.stop()
 	broken := false
-	for seq := Seq(1); ; seq++ {
+	for seq := chain.Seq(1); ; seq++ {
 		ans, err := answer{}, error(nil)
 		if seq <= listed {
 			ans, err = ahead.next(ctx)
 		} else if !broken {
 			ans = a.do(ctx, request{op: opRead, seq: seq})
 		}
-		key := ManifestKey(a.timeline, seq)
+		key := chain.ManifestKey(a.timeline, seq)
 		switch {
 		case err != nil:
 			return nil, err
@@ -106,7 +107,7 @@ func (v *verifier) chain(ctx context.Context) (*State, error) {
 				return nil, ans.err
 			}
 			return s, nil
-		case ans.outcome == failed && !errors.Is(ans.err, ErrDamaged):
+		case ans.outcome == failed && !errors.Is(ans.err, chain.ErrDamaged):
 			return nil, ans.err
 		case ans.outcome == absent:
 			v.find(key, "a manifest, as later ones are there", "nothing")
@@ -127,7 +128,7 @@ func (v *verifier) chain(ctx context.Context) (*State, error) {
 }
 
 // objects looks at everything that the chain announces.
-func (v *verifier) objects(ctx context.Context, s *State) error {
+func (v *verifier) objects(ctx context.Context, s *chain.State) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(v.a.opts.Parallel)
 	size := func(key string, want int64) {
@@ -169,16 +170,16 @@ func (v *verifier) objects(ctx context.Context, s *State) error {
 }
 
 // checkpoint compares a bundle with the manifests that were proved.
-func (v *verifier) checkpoint(ctx context.Context, c *Checkpoint) error {
+func (v *verifier) checkpoint(ctx context.Context, c *chain.Checkpoint) error {
 	raw, err := readAll(ctx, v.a.bucket, c.Key, maxBundle)
 	if errors.Is(err, storage.ErrNotFound) {
 		v.find(c.Key, fmt.Sprintf("%d bytes", c.Size), "nothing")
 		return nil
 	}
-	if err != nil && !errors.Is(err, ErrDamaged) {
+	if err != nil && !errors.Is(err, chain.ErrDamaged) {
 		return err
 	}
-	if got := HashManifest(raw); err != nil || got != c.Hash {
+	if got := chain.HashManifest(raw); err != nil || got != c.Hash {
 		v.find(c.Key, fmt.Sprintf("%d bytes with hash %s", c.Size, c.Hash), "%d bytes with hash %s", len(raw), got)
 		return nil
 	}
@@ -187,12 +188,12 @@ func (v *verifier) checkpoint(ctx context.Context, c *Checkpoint) error {
 		v.find(c.Key, "a checkpoint", "%v", err)
 		return nil
 	}
-	if Seq(len(b.manifests)) != c.Last-c.First+1 {
+	if chain.Seq(len(b.manifests)) != c.Last-c.First+1 {
 		v.find(c.Key, fmt.Sprintf("manifests %d to %d", c.First, c.Last), "%d manifests", len(b.manifests))
 		return nil
 	}
 	for i, m := range b.manifests {
-		if seq := c.First + Seq(i); HashManifest(m) != v.hashes[seq-1] {
+		if seq := c.First + chain.Seq(i); chain.HashManifest(m) != v.hashes[seq-1] {
 			v.find(c.Key, fmt.Sprintf("manifest %d as it is stored", seq), "another one")
 			return nil
 		}

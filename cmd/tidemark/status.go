@@ -10,6 +10,7 @@ import (
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/history"
+	"github.com/tidemarkdb/tidemark/recovery"
 )
 
 // status is what an archive says of itself.
@@ -70,7 +71,7 @@ func runStatus(ctx context.Context, c *console, name string) error {
 
 func newStatusOf(s *archive.State, now time.Time) *status {
 	st := &status{Repo: s.Repo, Timeline: s.Timeline, Source: s.Source, Seq: s.Seq, Head: s.Head, LSN: s.Last,
-		Windows: s.Windows(), Covered: max(s.CoveredUntil, s.Effective), RPO: -1, Capturing: s.EpochOpen, Segments: len(s.Segments),
+		Windows: recovery.Windows(s), Covered: max(s.CoveredUntil, s.Effective), RPO: -1, Capturing: s.EpochOpen, Segments: len(s.Segments),
 		Snapshots: len(s.Snapshots), Gaps: len(s.Gaps), names: history.Names(s)}
 	if s.EpochOpen {
 		st.Capturer, st.Seen = s.EpochOwner, s.EpochSeen

@@ -9,6 +9,7 @@ import (
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/pack"
+	"github.com/tidemarkdb/tidemark/recovery"
 )
 
 // logged is a transaction as the archive holds it.
@@ -175,7 +176,7 @@ func (v *archived) time(t change.Time) {
 		case t > covered:
 			v.outside(target, err)
 		case n < 0 && err == nil: // a base shows the time before the first transaction
-			w := v.state.Windows()
+			w := recovery.Windows(v.state)
 			if p.LSN != v.state.Start || len(w) == 0 || t < w[0].From {
 				v.fatalf("target %s leads to %+v, the log starts at %d, windows are %+v", target, p, v.state.Start, w)
 			}

@@ -1,0 +1,14 @@
+package chain
+
+// What tests of the package need to see of its inside.
+const (
+	CheckField = checkField
+	MaxLabel   = maxLabel
+	MaxText    = maxText
+)
+
+// Parts of a State.
+type (
+	SchemaHistory = schemaHistory
+	Tails         = tails
+)

@@ -1,0 +1,84 @@
+package chain
+
+import (
+	"github.com/tidemarkdb/tidemark/change"
+)
+
+// State is what a timeline's chain says after its manifest Seq: the result of
+// [State.Next] over every manifest from the first on. Readers, writers and
+// verification derive it with the same function and take nothing else as true.
+type State struct {
+	Repo     RepoID
+	Timeline TimelineID
+	Seq      Seq         // of the last manifest; 0 before the first
+	Head     change.Hash // SHA-256 of its stored bytes
+
+	// The epoch.
+	Epoch      Epoch       // the last one claimed; 0 for none
+	EpochOpen  bool        // it was not closed
+	EpochOwner string      // Claim.Holder of it
+	EpochNonce string      // Manifest.Nonce of its claim: which capturer is it?
+	EpochSeen  change.Time // Written of its last manifest
+	Source     Source      // the captured database; zero before the first claim
+
+	// The log.
+	Started  bool            // a claim has set Start
+	Start    change.LSN      // the log holds Start+1 …
+	StartLog change.Hash     // the log hash at Start
+	Last     change.LSN      // … to Last
+	LogHash  change.Hash     // over the transactions through Last
+	Position change.Position // of the source just after Last
+
+	// Times.
+	Effective    change.Time // of the last transaction; 0 for none
+	CoveredUntil change.Time // no later transaction has an effective time at or before it; 0 for never
+
+	// What is there to restore from, each in chain order.
+	Segments    []Announced[Segment]
+	Snapshots   []Announced[Snapshot]
+	Digests     []Announced[Digest]
+	Gaps        []Announced[Gap]
+	Checkpoints []Announced[Checkpoint]
+	Labels      map[string]Announced[Label]
+	Holds       map[string]Announced[Hold] // those in force
+
+	// Schemas holds the schema of every collection that lives at Last.
+	Schemas map[change.CollectionID]*change.Schema
+	// NextCollection is above every collection ID that was ever used.
+	NextCollection change.CollectionID
+
+	schemas schemaHistory
+	tails   tails
+}
+
+// Summary is the state in a few figures. A checkpoint keeps it for people and
+// tools that need no more; a reader derives the state and compares.
+type Summary struct {
+	Repo         RepoID      `json:"repo"`
+	Timeline     TimelineID  `json:"timeline"`
+	Seq          Seq         `json:"seq"`
+	Head         change.Hash `json:"head"`
+	Epoch        Epoch       `json:"epoch"`
+	EpochOpen    bool        `json:"epoch_open"`
+	Start        change.LSN  `json:"lsn_start"`
+	Last         change.LSN  `json:"lsn_end"`
+	LogHash      change.Hash `json:"log_hash"`
+	Effective    change.Time `json:"effective"`
+	CoveredUntil change.Time `json:"covered_until"`
+	Segments     int         `json:"segments"`
+	Snapshots    int         `json:"snapshots"`
+	Labels       int         `json:"labels"`
+}
+
+// Summary returns the figures of the state.
+func (s *State) Summary() Summary {
+	return Summary{Repo: s.Repo, Timeline: s.Timeline, Seq: s.Seq, Head: s.Head, Epoch: s.Epoch, EpochOpen: s.EpochOpen,
+		Start: s.Start, Last: s.Last, LogHash: s.LogHash, Effective: s.Effective, CoveredUntil: s.CoveredUntil,
+		Segments: len(s.Segments), Snapshots: len(s.Snapshots), Labels: len(s.Labels)}
+}
+
+// Announced is a section of a manifest with the place where the chain holds it.
+type Announced[T any] struct {
+	Seq  Seq
+	Body T
+}

@@ -1,0 +1,342 @@
+package recovery
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/pack"
+)
+
+// ErrNoPlan says that what the chain holds does not add up to the state at an
+// LSN: the log between the base and it is not proved to be whole.
+var ErrNoPlan = errors.New("no plan leads there")
+
+// Plan is what a restore reads, and what it leads to. It is decided by the
+// chain alone, before anything is read, and executed as printed.
+type Plan struct {
+	Repo     chain.RepoID     `json:"repo"`
+	Timeline chain.TimelineID `json:"timeline"`
+	Seq      chain.Seq        `json:"seq"`  // the manifest that the chain was read to
+	Head     change.Hash      `json:"head"` // its hash
+	Point    Point            `json:"point"`
+
+	Base     *PlanBase     `json:"base,omitempty"` // nil: the log starts at the empty database
+	Segments []PlanSegment `json:"segments"`       // those with records after the base and not after the point
+
+	Schemas []*change.Schema      `json:"schemas"`           // at the point, in order of collection
+	Cuts    []chain.Tombstone     `json:"cuts,omitempty"`    // the last truncate or drop of a collection after the base
+	Dropped []change.CollectionID `json:"dropped,omitempty"` // collections that the log has and the point has not
+	NextID  change.CollectionID   `json:"next_collection"`   // the first collection ID never used
+
+	Discards Discards `json:"discards"`
+	Estimate Estimate `json:"estimate"`
+}
+
+// PlanBase is the base of a plan.
+type PlanBase struct {
+	Seq     chain.Seq             `json:"seq"`
+	LSN     change.LSN            `json:"lsn"`
+	LogHash change.Hash           `json:"log_hash"`
+	Origin  chain.Origin          `json:"origin"`
+	Taken   change.Time           `json:"taken"`
+	Runs    []pack.Ref            `json:"runs"`
+	Schemas []change.CollectionID `json:"collections"` // that it holds
+}
+
+// PlanSegment is one segment of a plan.
+type PlanSegment struct {
+	Seq     chain.Seq   `json:"seq"`
+	First   change.LSN  `json:"lsn_start"` // of the segment, also where the plan begins later
+	Last    change.LSN  `json:"lsn_end"`
+	Prev    change.Hash `json:"prev_log_hash"` // before First, or after the base's LSN where that is later
+	LogHash change.Hash `json:"log_hash"`      // after Last
+	Txs     int64       `json:"transactions"`
+	Packs   []pack.Ref  `json:"packs"`
+}
+
+// Discards is what the archive holds after the point.
+type Discards struct {
+	Records int64 `json:"records"`
+	// Txs counts whole segments only, when the point lies inside one: there
+	// are more, by no more than TxsUpTo − Txs.
+	Txs     int64       `json:"transactions"`
+	TxsUpTo int64       `json:"transactions_up_to"`
+	Times   *chain.Span `json:"effective,omitempty"` // from the point's transaction to the last one
+}
+
+// Estimate is what the plan costs and yields, as far as manifests tell.
+type Estimate struct {
+	Read    int64 `json:"read"`    // bytes
+	Raw     int64 `json:"raw"`     // bytes of keys and images of that
+	Records int64 `json:"records"` // row versions and changes to be read
+	Rows    int64 `json:"rows"`    // of the result
+	Bytes   int64 `json:"bytes"`   // of keys and images of the result
+}
+
+// MakePlan decides what to read for a point, which [Resolve] found. It proves
+// that the log goes on without a hole from the base to the point, and refuses
+// what a gap cuts off. Of several bases it takes the one that costs least to
+// start from.
+func MakePlan(s *chain.State, p Point) (*Plan, error) {
+	if !s.Started || p.LSN < s.Start || p.LSN > s.Last {
+		return nil, fmt.Errorf("LSN %d: the archive holds LSN %d to %d: %w", p.LSN, s.Start, s.Last, ErrOutside)
+	}
+	var best *Plan
+	for _, base := range bases(s, p.LSN) {
+		plan := &Plan{Repo: s.Repo, Timeline: s.Timeline, Seq: s.Seq, Head: s.Head, Point: p, NextID: s.NextCollection}
+		if err := plan.from(s, base); err != nil {
+			return nil, err
+		}
+		if best == nil || plan.cost() < best.cost() {
+			best = plan
+		}
+	}
+	if best == nil {
+		e := &UnrestorableError{Target: AtLSN(p.LSN), Detail: fmt.Sprintf("no base was taken at or before LSN %d", p.LSN)}
+		e.Before, e.After = NearestLSN(s, p.LSN)
+		for i := range s.Gaps {
+			if g := &s.Gaps[i].Body; g.LSN <= p.LSN {
+				e.Gap, e.Detail = g, fmt.Sprintf("no base was taken between the gap at LSN %d and LSN %d", g.LSN, p.LSN)
+			}
+		}
+		return nil, e
+	}
+	best.discard(s)
+	return best, nil
+}
+
+// bases returns the bases from which no gap lies before lsn, newest first; nil
+// stands for the empty database at the start of the log. A gap of some
+// collections counts like one of all.
+func bases(s *chain.State, lsn change.LSN) []*chain.Announced[chain.Snapshot] {
+	floor := s.Start
+	for i := range s.Gaps {
+		if g := s.Gaps[i].Body.LSN; g <= lsn {
+			floor = g
+		}
+	}
+	var out []*chain.Announced[chain.Snapshot]
+	for i := range s.Snapshots {
+		if b := &s.Snapshots[i]; b.Body.LSN >= floor && b.Body.LSN <= lsn {
+			out = append(out, b)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *chain.Announced[chain.Snapshot]) int {
+		return cmp.Or(cmp.Compare(b.Body.LSN, a.Body.LSN), cmp.Compare(b.Seq, a.Seq))
+	})
+	if floor == 0 {
+		out = append(out, nil)
+	}
+	return out
+}
+
+// cost weighs what has to be read; the log also has to be sorted.
+func (p *Plan) cost() int64 {
+	var n int64
+	if p.Base != nil {
+		for _, r := range p.Base.Runs {
+			n += r.Size
+		}
+	}
+	return n + 2*(p.Estimate.Read-n)
+}
+
+// from fills the plan in for one base.
+func (p *Plan) from(s *chain.State, base *chain.Announced[chain.Snapshot]) error {
+	schemas := make(map[change.CollectionID]*change.Schema)
+	rows := make(map[change.CollectionID]int64)
+	at, hash := change.LSN(0), change.Hash{}
+	if base != nil {
+		b := &base.Body
+		at, hash = b.LSN, b.LogHash
+		p.Base = &PlanBase{Seq: base.Seq, LSN: b.LSN, LogHash: b.LogHash, Origin: b.Origin, Taken: b.Taken, Runs: b.Runs}
+		for _, c := range b.Schemas {
+			schemas[c.Collection] = c
+			p.Base.Schemas = append(p.Base.Schemas, c.Collection)
+		}
+		for _, d := range b.Digests {
+			rows[d.Collection] = d.Rows
+		}
+		for _, r := range b.Runs {
+			p.Estimate.add(r, 1)
+		}
+	}
+	cuts := make(map[change.CollectionID]chain.Tombstone)
+	for i := range s.Segments {
+		seg := &s.Segments[i]
+		b := &seg.Body
+		if b.Last <= at || b.First > p.Point.LSN || at == p.Point.LSN {
+			continue
+		}
+		p.Segments = append(p.Segments, PlanSegment{Seq: seg.Seq, First: b.First, Last: b.Last, Prev: hash, LogHash: b.LogHash, Txs: b.Txs, Packs: b.Packs})
+		p.follow(b, at, schemas, cuts, rows)
+		if err := known(b, schemas, p.Dropped, at); err != nil {
+			return err
+		}
+		hash = b.LogHash
+	}
+	if err := p.check(); err != nil {
+		return err
+	}
+	p.Schemas = slices.SortedFunc(maps.Values(schemas), func(a, b *change.Schema) int { return cmp.Compare(a.Collection, b.Collection) })
+	p.Cuts = slices.SortedFunc(maps.Values(cuts), func(a, b chain.Tombstone) int { return cmp.Compare(a.Collection, b.Collection) })
+	p.total(schemas, rows)
+	return nil
+}
+
+// follow takes in what a segment says between the base and the point.
+func (p *Plan) follow(b *chain.Segment, base change.LSN, schemas map[change.CollectionID]*change.Schema, cuts map[change.CollectionID]chain.Tombstone, rows map[change.CollectionID]int64) {
+	in := func(lsn change.LSN) bool { return lsn > base && lsn <= p.Point.LSN }
+	for _, c := range b.Schemas {
+		switch {
+		case !in(c.LSN):
+		case c.Schema.Dropped:
+			delete(schemas, c.Schema.Collection)
+			p.Dropped = append(p.Dropped, c.Schema.Collection)
+		default:
+			schemas[c.Schema.Collection] = c.Schema
+		}
+	}
+	for _, t := range b.Tombstones {
+		if in(t.LSN) {
+			cuts[t.Collection] = t
+			rows[t.Collection] = 0
+		}
+	}
+	// Of a segment that is used in part only that part is counted.
+	from, to := max(b.First, base+1), min(b.Last, p.Point.LSN)
+	part := float64(to-from+1) / float64(b.Last-b.First+1)
+	for i := range b.Counts {
+		c := &b.Counts[i]
+		rows[c.Collection] += int64(part * float64(c.Inserts-c.Deletes))
+	}
+	for _, r := range b.Packs {
+		p.Estimate.add(r, part)
+	}
+}
+
+// known checks that every collection a segment has records of is one that the
+// plan knows: else rows would be left out in silence.
+func known(b *chain.Segment, schemas map[change.CollectionID]*change.Schema, dropped []change.CollectionID, base change.LSN) error {
+	for i := range b.Counts {
+		id := b.Counts[i].Collection
+		in := func(c chain.SchemaChange) bool { return c.Schema.Collection == id }
+		if schemas[id] == nil && !slices.Contains(dropped, id) && !slices.ContainsFunc(b.Schemas, in) {
+			return fmt.Errorf("the segment of LSN %d to %d has records of collection %d, which has no schema after LSN %d: %w", b.First, b.Last, id, base, ErrNoPlan)
+		}
+	}
+	return nil
+}
+
+func (e *Estimate) add(r pack.Ref, part float64) {
+	e.Read += r.Tail + int64(part*float64(r.Size-r.Tail))
+	e.Raw += int64(part * float64(r.Raw))
+	e.Records += int64(part * float64(r.Records))
+}
+
+// total adds up the rows, and guesses their size from that of what is read.
+func (p *Plan) total(schemas map[change.CollectionID]*change.Schema, rows map[change.CollectionID]int64) {
+	for id, n := range rows {
+		if schemas[id] != nil {
+			p.Estimate.Rows += max(n, 0)
+		}
+	}
+	if p.Estimate.Records > 0 {
+		p.Estimate.Bytes = int64(float64(p.Estimate.Raw) / float64(p.Estimate.Records) * float64(p.Estimate.Rows))
+	}
+}
+
+// check proves that base and segments follow each other without a hole up to
+// the point. [At] checks again: a plan may have been stored or edited.
+func (p *Plan) check() error {
+	at, hash := change.LSN(0), change.Hash{}
+	if p.Base != nil {
+		at, hash = p.Base.LSN, p.Base.LogHash
+	}
+	next := at + 1
+	for i := range p.Segments {
+		s := &p.Segments[i]
+		switch {
+		case len(s.Packs) == 0 || s.First > s.Last || s.Last < next || s.First > p.Point.LSN:
+			return fmt.Errorf("the plan lists LSN %d to %d of manifest %d, for LSN %d to %d: %w", s.First, s.Last, s.Seq, next, p.Point.LSN, ErrNoPlan)
+		case s.First > next || i > 0 && s.First != next:
+			return fmt.Errorf("the plan goes on with LSN %d of manifest %d, but LSN %d must follow: %w", s.First, s.Seq, next, ErrNoPlan)
+		case s.Prev != hash:
+			return fmt.Errorf("the plan has log hash %s before manifest %d, but %s must be there: %w", s.Prev, s.Seq, hash, ErrNoPlan)
+		}
+		next, hash = s.Last+1, s.LogHash
+	}
+	if next <= p.Point.LSN || p.Point.LSN < at {
+		return fmt.Errorf("the plan ends at LSN %d, for LSN %d: %w", next-1, p.Point.LSN, ErrNoPlan)
+	}
+	return nil
+}
+
+// discard says what the archive holds after the point.
+func (p *Plan) discard(s *chain.State) {
+	d := &p.Discards
+	for i := range s.Segments {
+		b := &s.Segments[i].Body
+		switch {
+		case b.First > p.Point.LSN:
+			d.Records += int64(b.Last - b.First + 1)
+			d.Txs += b.Txs
+			d.TxsUpTo += b.Txs
+		case b.Last > p.Point.LSN:
+			n := int64(b.Last - p.Point.LSN)
+			d.Records += n
+			d.Txs++
+			d.TxsUpTo += min(n, b.Txs)
+		}
+	}
+	if d.Records > 0 {
+		d.Times = &chain.Span{From: p.Point.Effective, To: s.Segments[len(s.Segments)-1].Body.Effective.To}
+	}
+}
+
+// Hash identifies the plan: equal plans have equal hashes.
+func (p *Plan) Hash() (change.Hash, error) {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return change.Hash{}, fmt.Errorf("plan: %w", err)
+	}
+	return sha256.Sum256(append([]byte("tidemark plan v1\x00"), b...)), nil
+}
+
+// String describes the plan for people, in a few lines.
+func (p *Plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "restore   timeline %s to LSN %d, included", p.Timeline, p.Point.LSN)
+	if p.Point.Tx != 0 || p.Point.Commit != 0 {
+		fmt.Fprintf(&b, ": transaction %d, committed %s, effective %s", p.Point.Tx, p.Point.Commit, p.Point.Effective)
+	}
+	if p.Base == nil {
+		b.WriteString("\nbase      none: the log starts at the empty database")
+	} else {
+		fmt.Fprintf(&b, "\nbase      manifest %d: LSN %d, %s, taken %s, %d runs", p.Base.Seq, p.Base.LSN, p.Base.Origin, p.Base.Taken, len(p.Base.Runs))
+	}
+	if n := len(p.Segments); n == 0 {
+		b.WriteString("\nsegments  none")
+	} else {
+		fmt.Fprintf(&b, "\nsegments  %d: manifests %d to %d, LSN %d to %d", n, p.Segments[0].Seq, p.Segments[n-1].Seq, p.Segments[0].First, p.Segments[n-1].Last)
+	}
+	fmt.Fprintf(&b, "\nreads     %d bytes, %d records", p.Estimate.Read, p.Estimate.Records)
+	fmt.Fprintf(&b, "\nyields    about %d rows in %d collections", p.Estimate.Rows, len(p.Schemas))
+	switch d := p.Discards; {
+	case d.Records == 0:
+		b.WriteString("\ndiscards  nothing: this is the end of the archive")
+	case d.Txs == d.TxsUpTo:
+		fmt.Fprintf(&b, "\ndiscards  %d transactions, %d records, up to %s", d.Txs, d.Records, d.Times.To)
+	default:
+		fmt.Fprintf(&b, "\ndiscards  %d to %d transactions, %d records, up to %s", d.Txs, d.TxsUpTo, d.Records, d.Times.To)
+	}
+	return b.String()
+}

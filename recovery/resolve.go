@@ -1,0 +1,319 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/pack"
+	"github.com/tidemarkdb/tidemark/storage"
+)
+
+var (
+	// ErrInsideTx says that an LSN lies inside a transaction, which is never
+	// split: [InsideTxError] has its ends.
+	ErrInsideTx = errors.New("inside a transaction")
+
+	// ErrNoLabel says that no restore point has that name.
+	ErrNoLabel = errors.New("no such label")
+
+	// ErrNoTx says that the archive holds no transaction with that ID.
+	ErrNoTx = errors.New("no such transaction")
+)
+
+// InsideTxError says which transaction an LSN would split. It wraps [ErrInsideTx].
+type InsideTxError struct {
+	LSN    change.LSN
+	Tx     change.TxID
+	Before change.LSN // restoring to it leaves the transaction out
+	Last   change.LSN // restoring to it includes the transaction
+}
+
+func (e *InsideTxError) Error() string {
+	return fmt.Sprintf("LSN %d is inside transaction %d, which can't be split: restore to LSN %d to leave it out, or to LSN %d to include it",
+		e.LSN, e.Tx, e.Before, e.Last)
+}
+
+// Unwrap returns ErrInsideTx.
+func (e *InsideTxError) Unwrap() error { return ErrInsideTx }
+
+// Point is a place between two transactions: what a target resolves to.
+type Point struct {
+	LSN       change.LSN  `json:"lsn"`                 // of the last record before it
+	Tx        change.TxID `json:"tx,omitempty"`        // the transaction that ends there; 0 when the log has none
+	Commit    change.Time `json:"commit,omitempty"`    // its times; 0 when the log has none
+	Effective change.Time `json:"effective,omitempty"` //
+}
+
+// Resolve finds the place in the log that a target means. It reads at most
+// the index and one or two blocks of the segment concerned, except for a
+// transaction ID, which is looked for in the whole log.
+//
+// A time is good up to what the archive covers, however old the last
+// transaction is. Errors: [ErrOutside], [ErrInGap], [ErrInsideTx], [ErrNoLabel],
+// [ErrNoTx], and those of reading a pack.
+func Resolve(ctx context.Context, bucket storage.Bucket, s *chain.State, t Target) (Point, error) {
+	r := resolver{bucket: bucket, s: s, target: t}
+	switch t.Kind {
+	case TargetTime:
+		return r.time(ctx)
+	case TargetLSN:
+		return r.lsn(ctx, t.LSN)
+	case TargetLabel:
+		l, ok := s.Labels[t.Label]
+		if !ok {
+			return Point{}, fmt.Errorf("label %q: %w%s", t.Label, ErrNoLabel, someLabels(s))
+		}
+		return r.lsn(ctx, l.Body.LSN)
+	case TargetTx:
+		return r.tx(ctx)
+	case TargetLatest, "":
+		return r.lsn(ctx, s.Last)
+	}
+	return Point{}, fmt.Errorf("unknown kind of target %q", t.Kind)
+}
+
+// someLabels names a few labels, for an error.
+func someLabels(s *chain.State) string {
+	if len(s.Labels) == 0 {
+		return "; the archive has none"
+	}
+	var names []string
+	for n := range s.Labels {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	return fmt.Sprintf("; there are %d, such as %q", len(names), names[:min(len(names), 5)])
+}
+
+type resolver struct {
+	bucket storage.Bucket
+	s      *chain.State
+	target Target
+}
+
+// refuse says why an LSN can't be restored.
+func (r *resolver) refuse(n change.LSN) error {
+	e := &UnrestorableError{Target: r.target}
+	e.Before, e.After = NearestLSN(r.s, n)
+	for i := range r.s.Gaps {
+		if g := &r.s.Gaps[i].Body; g.LSN <= n {
+			e.Gap = g
+		}
+	}
+	switch {
+	case n > r.s.Last:
+		e.Gap = nil
+		e.Detail = fmt.Sprintf("the archive ends at LSN %d", r.s.Last)
+	case n < r.s.Start:
+		e.Gap = nil
+		e.Detail = fmt.Sprintf("the archive starts at LSN %d", r.s.Start)
+	case e.Gap != nil:
+		e.Detail = fmt.Sprintf("no base was taken between the gap at LSN %d and LSN %d", e.Gap.LSN, n)
+	default:
+		e.Detail = fmt.Sprintf("no base was taken at or before LSN %d", n)
+	}
+	return e
+}
+
+// time resolves a time to the last transaction with an effective time at or
+// before it, or strictly before it.
+func (r *resolver) time(ctx context.Context) (Point, error) {
+	s, t := r.s, r.target.Time
+	covered := max(s.Effective, s.CoveredUntil)
+	if r.target.Before {
+		t-- // times are whole microseconds
+	}
+	if covered == 0 || t > covered {
+		e := &UnrestorableError{Target: r.target, Detail: "the archive covers no time yet"}
+		if covered != 0 {
+			e.Detail = fmt.Sprintf("the archive covers the time up to %s", covered)
+		}
+		e.Before, e.After = Nearest(s, t)
+		return Point{}, e
+	}
+	n := s.Start
+	for i := range s.Gaps {
+		g := &s.Gaps[i].Body
+		if g.From < t && t < g.To {
+			e := &UnrestorableError{Target: r.target, Gap: g, Detail: fmt.Sprintf("the log has a gap from %s to %s", g.From, g.To)}
+			e.Before, e.After = Nearest(s, t)
+			return Point{}, e
+		}
+		if g.To <= t {
+			n = g.LSN
+		}
+	}
+	if w := Windows(s); len(w) > 0 && t < w[0].From {
+		// Inside the first base's segment the chain knows the time only
+		// roughly; else this is before everything.
+		if seg := s.SegmentAt(w[0].FromLSN); seg == nil || t < seg.Effective.From {
+			e := &UnrestorableError{Target: r.target, Detail: "that is before what the archive can restore"}
+			e.Before, e.After = Nearest(s, t)
+			return Point{}, e
+		}
+	}
+	i := sort.Search(len(s.Segments), func(i int) bool { return s.Segments[i].Body.Effective.From > t })
+	if i == 0 || s.Segments[i-1].Body.Last < n {
+		return r.point(ctx, n)
+	}
+	seg := &s.Segments[i-1].Body
+	if seg.Effective.To <= t {
+		return r.point(ctx, seg.Last)
+	}
+	tx, err := r.firstAfter(ctx, seg, t)
+	if err != nil {
+		return Point{}, err
+	}
+	return r.point(ctx, tx.First-1)
+}
+
+// firstAfter finds the first transaction of a segment with an effective time
+// after t; there is one.
+func (r *resolver) firstAfter(ctx context.Context, seg *chain.Segment, t change.Time) (pack.TxPart, error) {
+	_, b, err := r.seek(ctx, seg, func(ix *pack.Index) int { return ix.SeekTime(t + 1) })
+	if err != nil {
+		return pack.TxPart{}, err
+	}
+	txs := b.Txs()
+	return txs[sort.Search(len(txs)-1, func(i int) bool { return txs[i].Effective > t })], nil
+}
+
+// seek reads the first block of a segment for which an index, asked in order
+// of packs, has one.
+func (r *resolver) seek(ctx context.Context, seg *chain.Segment, find func(*pack.Index) int) (ref pack.Ref, _ *pack.Block, err error) {
+	lo, hi := 0, len(seg.Packs)-1
+	for lo <= hi {
+		mid := (lo + hi) / 2
+		p, err := pack.Open(ctx, r.bucket, seg.Packs[mid])
+		if err != nil {
+			return ref, nil, err
+		}
+		n := find(p.Index())
+		if n == len(p.Index().Blocks) {
+			lo = mid + 1
+			continue
+		}
+		if n > 0 || mid == lo {
+			b := &pack.Block{Skip: pack.SkipKeys | pack.SkipImages}
+			if err := p.Block(ctx, n, b); err != nil {
+				return ref, nil, err
+			}
+			if len(b.Txs()) == 0 {
+				return ref, nil, fmt.Errorf("pack %s holds no transactions: %w", seg.Packs[mid].Key, pack.ErrCorrupt)
+			}
+			return seg.Packs[mid], b, nil
+		}
+		hi = mid // perhaps an earlier pack has one
+	}
+	return ref, nil, fmt.Errorf("the packs of segment LSN %d to %d, from %s on, don't hold what its manifest says: %w",
+		seg.First, seg.Last, seg.Packs[0].Key, pack.ErrCorrupt)
+}
+
+// txAt reads what the log says of the transaction that holds an LSN.
+func (r *resolver) txAt(ctx context.Context, seg *chain.Segment, n change.LSN) (pack.TxPart, error) {
+	ref, b, err := r.seek(ctx, seg, func(ix *pack.Index) int { return ix.SeekLSN(n) })
+	if err != nil {
+		return pack.TxPart{}, err
+	}
+	txs := b.Txs()
+	i := slices.IndexFunc(txs, func(p pack.TxPart) bool { return p.First <= n && n <= p.Last() })
+	if i < 0 {
+		return pack.TxPart{}, fmt.Errorf("pack %s does not hold LSN %d: %w", ref.Key, n, pack.ErrCorrupt)
+	}
+	return txs[i], nil
+}
+
+// lsn resolves an LSN that the target names.
+func (r *resolver) lsn(ctx context.Context, n change.LSN) (Point, error) {
+	if !r.s.Started || n > r.s.Last || n < r.s.Start {
+		return Point{}, r.refuse(n)
+	}
+	if r.target.Before {
+		seg := r.s.SegmentAt(n)
+		if seg == nil { // the start of the log, or a gap: no transaction
+			if n == r.s.Start {
+				e := &UnrestorableError{Target: r.target, Detail: fmt.Sprintf("nothing lies before the start of the log, LSN %d", n)}
+				_, e.After = NearestLSN(r.s, n)
+				return Point{}, e
+			}
+			return r.point(ctx, n-1)
+		}
+		tx, err := r.txAt(ctx, seg, n)
+		if err != nil {
+			return Point{}, err
+		}
+		n = tx.First - 1
+	}
+	return r.point(ctx, n)
+}
+
+// point describes the place after an LSN, and refuses one that can't be restored.
+func (r *resolver) point(ctx context.Context, n change.LSN) (Point, error) {
+	if !restorable(r.s, n) {
+		return Point{}, r.refuse(n)
+	}
+	seg := r.s.SegmentAt(n)
+	if seg == nil {
+		return Point{LSN: n}, nil
+	}
+	tx, err := r.txAt(ctx, seg, n)
+	if err != nil {
+		return Point{}, err
+	}
+	if tx.Last() != n {
+		return Point{}, &InsideTxError{LSN: n, Tx: tx.ID, Before: tx.First - 1, Last: tx.Last()}
+	}
+	return Point{LSN: n, Tx: tx.ID, Commit: tx.Commit, Effective: tx.Effective}, nil
+}
+
+// tx looks for a transaction by its ID: first among those that manifests
+// describe, then in the log, newest first.
+func (r *resolver) tx(ctx context.Context) (Point, error) {
+	id := r.target.Tx
+	for i := range r.s.Segments {
+		for _, t := range r.s.Segments[i].Body.Largest {
+			if t.ID == id {
+				return r.lsn(ctx, t.Last)
+			}
+		}
+	}
+	for _, seg := range slices.Backward(r.s.Segments) {
+		if int64(len(seg.Body.Largest)) == seg.Body.Txs {
+			continue // all were described
+		}
+		for _, ref := range slices.Backward(seg.Body.Packs) {
+			last, err := findTx(ctx, r.bucket, ref, id)
+			if err != nil {
+				return Point{}, err
+			}
+			if last != 0 {
+				return r.lsn(ctx, last)
+			}
+		}
+	}
+	return Point{}, fmt.Errorf("transaction %d: %w in the archive", id, ErrNoTx)
+}
+
+// findTx returns the last LSN of a transaction in a pack, or 0.
+func findTx(ctx context.Context, bucket storage.Bucket, ref pack.Ref, id change.TxID) (change.LSN, error) {
+	p, err := pack.Open(ctx, bucket, ref)
+	if err != nil {
+		return 0, err
+	}
+	for b, err := range p.Blocks(ctx, 0, len(p.Index().Blocks), pack.SkipKeys|pack.SkipImages) {
+		if err != nil {
+			return 0, err
+		}
+		for _, t := range b.Txs() {
+			if t.ID == id {
+				return t.Last(), nil
+			}
+		}
+	}
+	return 0, nil
+}

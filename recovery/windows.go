@@ -1,0 +1,174 @@
+package recovery
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/change"
+)
+
+var (
+	// ErrOutside says that a target lies before what the archive can restore,
+	// or after what it covers. Every [UnrestorableError] outside a gap wraps it.
+	ErrOutside = errors.New("outside what can be restored")
+
+	// ErrInGap says that a target lies in a gap of the log, or after it and
+	// before the next base. Every [UnrestorableError] of that kind wraps it.
+	ErrInGap = errors.New("in a gap of the log")
+)
+
+// Window is a stretch of history of which every transaction can be restored.
+// Any time from From to To, both included, is a valid target. Of a base inside
+// a segment the chain knows the time only roughly: From may be late then.
+type Window struct {
+	FromLSN change.LSN  `json:"lsn_start"`
+	ToLSN   change.LSN  `json:"lsn_end"`
+	From    change.Time `json:"from"`
+	To      change.Time `json:"to"`
+}
+
+// Windows returns the restorable windows, oldest first: each starts at a base,
+// or at the empty database that the log begins with, and ends at the next gap
+// or with the log.
+func Windows(s *chain.State) []Window {
+	if !s.Started {
+		return nil
+	}
+	var out []Window
+	start, from := s.Start, change.Time(0) // of the stretch without gaps; its earliest time
+	for i := 0; i <= len(s.Gaps); i++ {
+		w := Window{ToLSN: s.Last, To: max(s.Effective, s.CoveredUntil)}
+		if i < len(s.Gaps) {
+			g := &s.Gaps[i].Body
+			w.ToLSN, w.To = g.LSN-1, g.From
+		}
+		var ok bool
+		if w.FromLSN, w.From, ok = windowStart(s, start, w.ToLSN, from); ok {
+			if w.From == 0 {
+				w.From = w.To // nothing happened, and nothing says since when
+			}
+			w.To = max(w.From, w.To)
+			out = append(out, w)
+		}
+		if i < len(s.Gaps) {
+			start, from = s.Gaps[i].Body.LSN, s.Gaps[i].Body.To
+		}
+	}
+	return out
+}
+
+// windowStart returns where the first base in a stretch of the log stands.
+// from is the earliest time of the stretch, 0 when it is not known.
+func windowStart(s *chain.State, first, last change.LSN, from change.Time) (change.LSN, change.Time, bool) {
+	next := sort.Search(len(s.Segments), func(i int) bool { return s.Segments[i].Body.First > first })
+	var begins change.Time // the first transaction of the stretch
+	if next < len(s.Segments) && s.Segments[next].Body.First <= last {
+		begins = s.Segments[next].Body.Effective.From
+	}
+	if first == 0 {
+		return 0, begins, true
+	}
+	var base *chain.Snapshot
+	for i := range s.Snapshots {
+		b := &s.Snapshots[i].Body
+		if b.LSN >= first && b.LSN <= last && (base == nil || b.LSN < base.LSN) {
+			base = b
+		}
+	}
+	switch {
+	case base == nil:
+		return 0, 0, false
+	case base.LSN == first && from != 0:
+		return first, from, true // nothing happened between the gap and the base
+	case base.LSN == first && begins != 0:
+		return first, min(base.Taken, begins), true
+	case base.LSN == first:
+		return first, base.Taken, true
+	}
+	seg := s.SegmentAt(base.LSN)
+	if seg == nil {
+		return base.LSN, max(from, base.Taken), true
+	}
+	return base.LSN, seg.Effective.To, true
+}
+
+// Moment is a restorable place: the LSN of a transaction's end and a time that
+// leads there.
+type Moment struct {
+	LSN  change.LSN  `json:"lsn"`
+	Time change.Time `json:"time"`
+}
+
+func (m Moment) String() string { return fmt.Sprintf("%s (LSN %d)", m.Time, m.LSN) }
+
+// Nearest returns the restorable moments next to a time, nil where there is
+// none on that side.
+func Nearest(s *chain.State, t change.Time) (before, after *Moment) {
+	for _, w := range Windows(s) {
+		switch {
+		case w.To <= t:
+			before = &Moment{w.ToLSN, w.To}
+		case w.From >= t && after == nil:
+			after = &Moment{w.FromLSN, w.From}
+		}
+	}
+	return before, after
+}
+
+// NearestLSN is [Nearest] for an LSN.
+func NearestLSN(s *chain.State, n change.LSN) (before, after *Moment) {
+	for _, w := range Windows(s) {
+		switch {
+		case w.ToLSN <= n:
+			before = &Moment{w.ToLSN, w.To}
+		case w.FromLSN >= n && after == nil:
+			after = &Moment{w.FromLSN, w.From}
+		}
+	}
+	return before, after
+}
+
+// restorable reports whether an LSN lies in a window.
+func restorable(s *chain.State, n change.LSN) bool {
+	return slices.ContainsFunc(Windows(s), func(w Window) bool { return w.FromLSN <= n && n <= w.ToLSN })
+}
+
+// UnrestorableError says why a target can't be restored, and what can. It
+// wraps [ErrOutside], or [ErrInGap] where a gap is the reason.
+type UnrestorableError struct {
+	Target        Target
+	Detail        string     // what is wrong with it
+	Gap           *chain.Gap // the gap that it lies in, or that has no base after it; or nil
+	Before, After *Moment
+}
+
+func (e *UnrestorableError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "target %s: %s", e.Target, e.Detail)
+	if e.Gap != nil && e.Gap.Reason != "" {
+		fmt.Fprintf(&b, " (%s)", e.Gap.Reason)
+	}
+	switch {
+	case e.Before != nil && e.After != nil:
+		fmt.Fprintf(&b, "; the nearest restorable moments are %s and %s", e.Before, e.After)
+	case e.Before != nil:
+		fmt.Fprintf(&b, "; the nearest restorable moment is %s", e.Before)
+	case e.After != nil:
+		fmt.Fprintf(&b, "; the nearest restorable moment is %s", e.After)
+	default:
+		b.WriteString("; nothing can be restored yet: the archive has no base")
+	}
+	return b.String()
+}
+
+// Unwrap returns the sentinel.
+func (e *UnrestorableError) Unwrap() error {
+	if e.Gap != nil {
+		return ErrInGap
+	}
+	return ErrOutside
+}
