@@ -41,6 +41,8 @@ func (a *Archive) PutPack(ctx context.Context, kind chain.PackKind, first, last 
 		switch {
 		case err == nil:
 			return ref, nil
+		case errors.As(err, &own) && cause != nil:
+			return pack.Ref{}, fmt.Errorf("%w; before that: %w", own.err, cause)
 		case errors.As(err, &own):
 			return pack.Ref{}, own.err
 		case ctx.Err() != nil:
