@@ -91,7 +91,8 @@ func (a *Archive) putOnce(ctx context.Context, key chain.PackKey, write func(io.
 		return ref, nil
 	}
 	if proof := a.provePack(ctx, &ref); proof != nil {
-		return ref, fmt.Errorf("create %s: %w (reading it back: %w)", name, err, proof)
+		// Not %w: what is wrong with an orphan is no damage of the archive.
+		return ref, fmt.Errorf("create %s: %w (reading it back: %v)", name, err, proof)
 	}
 	return ref, nil
 }

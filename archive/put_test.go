@@ -28,3 +28,19 @@ func TestPutPackTellsWhyItStartedOver(t *testing.T) {
 		t.Errorf("after %d tries: %v", tries, err)
 	}
 }
+
+// A store that leaves half a pack has not damaged the archive: the pack goes
+// up under another name.
+func TestPutPackHalf(t *testing.T) {
+	faulty := storagetest.NewFaulty(storage.NewMem())
+	a := newArchive(t, faulty)
+	faulty.SetRules(storagetest.Rule{Fault: storagetest.Partial, Op: storagetest.OpCreate, Times: -1})
+	_, err := a.PutPack(t.Context(), LogPack, 1, 1, madeUpPack(1))
+	if !errors.Is(err, storagetest.ErrInjected) || errors.Is(err, ErrDamaged) {
+		t.Errorf("error is %v", err)
+	}
+	faulty.SetRules(storagetest.Rule{Fault: storagetest.Partial, Op: storagetest.OpCreate})
+	if ref, err := a.PutPack(t.Context(), LogPack, 1, 1, madeUpPack(1)); err != nil || ref.Size == 0 {
+		t.Errorf("%+v, %v", ref, err)
+	}
+}
