@@ -83,11 +83,32 @@ func TestAtIsTheModel(t *testing.T) {
 	}
 }
 
+// txsAfter counts the model's transactions after one LSN and up to another.
+func (w *world) txsAfter(after, upTo change.LSN) (n int64) {
+	for lsn, st := range w.states {
+		if st.tx != nil && lsn > after && lsn <= upTo {
+			n++
+		}
+	}
+	return n
+}
+
+// segmentEnd is the last LSN of the segment that holds an LSN.
+func (w *world) segmentEnd(lsn change.LSN) change.LSN {
+	for i := range w.c.State.Segments {
+		if b := &w.c.State.Segments[i].Body; b.First <= lsn && lsn <= b.Last {
+			return b.Last
+		}
+	}
+	return lsn
+}
+
 // checkAt compares the state at a point with the model's.
 func (w *world) checkAt(p Point, st worldState, spillDir string) {
 	want := Point{LSN: p.LSN}
 	if st.tx != nil {
 		want = Point{LSN: st.tx.Last(), Tx: st.tx.ID, Commit: st.tx.Commit, Effective: st.tx.Effective}
+		want.Rest = w.txsAfter(p.LSN, w.segmentEnd(p.LSN))
 	}
 	if p != want {
 		w.t.Fatalf("resolved to %+v, want %+v", p, want)
@@ -95,6 +116,9 @@ func (w *world) checkAt(p Point, st worldState, spillDir string) {
 	plan, err := MakePlan(w.c.State, p)
 	if err != nil {
 		w.t.Fatalf("plan for LSN %d: %v", p.LSN, err)
+	}
+	if n := w.txsAfter(p.LSN, change.MaxLSN); plan.Discards.Txs != n {
+		w.t.Fatalf("the plan for LSN %d discards %d transactions, want %d", p.LSN, plan.Discards.Txs, n)
 	}
 	if d := gocmp.Diff(st.schemas, plan.Schemas); d != "" {
 		w.t.Fatalf("schemas at LSN %d: (-want +got)\n%s", p.LSN, d)

@@ -329,7 +329,7 @@ func (l *logReader) prove(ctx context.Context, g *errgroup.Group, n int, reached
 			return err
 		}
 		if n == len(l.plan.Segments)-1 {
-			reached.Point = Point{LSN: s.next - 1, Tx: s.tx.ID, Commit: s.tx.Commit, Effective: s.tx.Effective}
+			reached.Point = Point{LSN: s.next - 1, Tx: s.tx.ID, Commit: s.tx.Commit, Effective: s.tx.Effective, Rest: l.plan.Point.Rest}
 			reached.LogHash = s.hash
 		}
 		return nil

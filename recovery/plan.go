@@ -64,11 +64,8 @@ type PlanSegment struct {
 
 // Discards is what the archive holds after the point.
 type Discards struct {
-	Records int64 `json:"records"`
-	// Txs counts whole segments only, when the point lies inside one: there
-	// are more, by no more than TxsUpTo − Txs.
+	Records int64       `json:"records"`
 	Txs     int64       `json:"transactions"`
-	TxsUpTo int64       `json:"transactions_up_to"`
 	Times   *chain.Span `json:"effective,omitempty"` // from the point's transaction to the last one
 }
 
@@ -289,12 +286,9 @@ func (p *Plan) discard(s *chain.State) {
 		case b.First > p.Point.LSN:
 			d.Records += int64(b.Last - b.First + 1)
 			d.Txs += b.Txs
-			d.TxsUpTo += b.Txs
 		case b.Last > p.Point.LSN:
-			n := int64(b.Last - p.Point.LSN)
-			d.Records += n
-			d.Txs++
-			d.TxsUpTo += min(n, b.Txs)
+			d.Records += int64(b.Last - p.Point.LSN)
+			d.Txs += p.Point.Rest
 		}
 	}
 	if d.Records > 0 {
@@ -330,13 +324,10 @@ func (p *Plan) String() string {
 	}
 	fmt.Fprintf(&b, "\nreads     %d bytes, %d records", p.Estimate.Read, p.Estimate.Records)
 	fmt.Fprintf(&b, "\nyields    about %d rows in %d collections", p.Estimate.Rows, len(p.Schemas))
-	switch d := p.Discards; {
-	case d.Records == 0:
+	if d := p.Discards; d.Records == 0 {
 		b.WriteString("\ndiscards  nothing: this is the end of the archive")
-	case d.Txs == d.TxsUpTo:
+	} else {
 		fmt.Fprintf(&b, "\ndiscards  %d transactions, %d records, up to %s", d.Txs, d.Records, d.Times.To)
-	default:
-		fmt.Fprintf(&b, "\ndiscards  %d to %d transactions, %d records, up to %s", d.Txs, d.TxsUpTo, d.Records, d.Times.To)
 	}
 	return b.String()
 }

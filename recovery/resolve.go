@@ -47,6 +47,7 @@ type Point struct {
 	Tx        change.TxID `json:"tx,omitempty"`        // the transaction that ends there; 0 when the log has none
 	Commit    change.Time `json:"commit,omitempty"`    // its times; 0 when the log has none
 	Effective change.Time `json:"effective,omitempty"` //
+	Rest      int64       `json:"rest,omitempty"`      // transactions after it in the same segment
 }
 
 // Resolve finds the place in the log that a target means. It reads at most
@@ -268,7 +269,53 @@ func (r *resolver) point(ctx context.Context, n change.LSN) (Point, error) {
 	if tx.Last() != n {
 		return Point{}, &InsideTxError{LSN: n, Tx: tx.ID, Before: tx.First - 1, Last: tx.Last()}
 	}
-	return Point{LSN: n, Tx: tx.ID, Commit: tx.Commit, Effective: tx.Effective}, nil
+	rest, err := r.rest(ctx, seg, n)
+	return Point{LSN: n, Tx: tx.ID, Commit: tx.Commit, Effective: tx.Effective, Rest: rest}, err
+}
+
+// rest counts the transactions of a segment after the one that ends at n. It
+// reads the log from there to the segment's end, without the rows.
+func (r *resolver) rest(ctx context.Context, seg *chain.Segment, n change.LSN) (int64, error) {
+	var count int64
+	for _, ref := range slices.Backward(seg.Packs) {
+		if seg.Last == n {
+			break
+		}
+		inside, txs, err := r.packRest(ctx, ref, n)
+		if err != nil {
+			return 0, err
+		}
+		count += txs
+		if inside {
+			break
+		}
+	}
+	return count, nil
+}
+
+// packRest counts the transactions of a pack that begin after n, and reports
+// whether n is one of its own LSNs.
+func (r *resolver) packRest(ctx context.Context, ref pack.Ref, n change.LSN) (inside bool, count int64, err error) {
+	p, err := pack.Open(ctx, r.bucket, ref)
+	if err != nil {
+		return false, 0, err
+	}
+	defer p.Close()
+	ix := p.Index()
+	if n < ix.First() {
+		return false, ix.Txs, nil
+	}
+	for b, err := range p.Blocks(ctx, ix.SeekLSN(n), len(ix.Blocks), pack.SkipKeys|pack.SkipImages) {
+		if err != nil {
+			return true, 0, err
+		}
+		for _, t := range b.Txs() {
+			if !t.Before && t.First > n {
+				count++
+			}
+		}
+	}
+	return true, count, nil
 }
 
 // tx looks for a transaction by its ID: first among those that manifests
