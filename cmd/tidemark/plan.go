@@ -148,11 +148,7 @@ func discards(d archive.Discards) string {
 	if d.Records == 0 {
 		return "nothing: this is the end of the archive"
 	}
-	txs := plural(d.Txs, "transaction", "transactions")
-	if d.Txs != d.TxsUpTo {
-		txs = count(d.Txs) + " to " + plural(d.TxsUpTo, "transaction", "transactions")
-	}
-	s := fmt.Sprintf("%s after it, %s", txs, plural(d.Records, "record", "records"))
+	s := fmt.Sprintf("%s after it, %s", plural(d.Txs, "transaction", "transactions"), plural(d.Records, "record", "records"))
 	if d.Times != nil {
 		s += ", the last at " + instant(d.Times.To)
 	}
