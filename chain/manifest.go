@@ -5,7 +5,7 @@ import (
 	"github.com/tidemarkdb/tidemark/pack"
 )
 
-// FormatVersion is the version of identity and manifests that this package
+// FormatVersion is the version of identity and manifests that this tidemark
 // writes, and the newest it reads.
 const FormatVersion = 1
 

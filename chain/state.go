@@ -42,7 +42,8 @@ type State struct {
 	Labels      map[string]Announced[Label]
 	Holds       map[string]Announced[Hold] // those in force
 
-	// Schemas holds the schema of every collection that lives at Last.
+	// Schemas holds the schema of every collection that lives at Last, as far as
+	// the chain tells: see [State.SchemasKnown].
 	Schemas map[change.CollectionID]*change.Schema
 	// NextCollection is above every collection ID that was ever used.
 	NextCollection change.CollectionID
