@@ -133,6 +133,9 @@ func TestDamagedPacks(t *testing.T) {
 			}
 		}
 	})
+	if testing.Short() {
+		return // too few histories to reach every kind
+	}
 	for _, kind := range []string{"missing", "flipped", "truncated", "longer", "swapped"} {
 		if refused[kind] == 0 {
 			t.Errorf("no case of %s was refused; the test should reach it", kind)

@@ -109,6 +109,9 @@ func peakHeap(f func()) int64 {
 // TestMemoryIsBounded reads several times more than the memory allowed holds,
 // in small rows and in large ones, and watches the heap.
 func TestMemoryIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("slow under the race detector, and at its best without")
+	}
 	for _, c := range []struct {
 		name    string
 		n, size int
