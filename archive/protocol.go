@@ -74,11 +74,13 @@ func advanceClone(s *chain.State, next *stored) (*chain.State, error) {
 
 // advanceOwn changes s. After an error s is still as it was.
 func advanceOwn(s *chain.State, next *stored) (*chain.State, error) {
-	if next.err != nil {
-		return nil, fmt.Errorf("%s: %w", chain.ManifestKey(s.Timeline, s.Seq+1), next.err)
+	err := next.err
+	if err == nil {
+		err = s.Advance(next.m, next.hash) // decoding has validated it
 	}
-	if err := s.Advance(next.m, next.hash); err != nil { // decoding has validated it
-		return nil, err
+	if err != nil {
+		// What the manifest says of itself need not be where it was found.
+		return nil, fmt.Errorf("%s: %w", chain.ManifestKey(s.Timeline, s.Seq+1), err)
 	}
 	return s, nil
 }

@@ -137,7 +137,7 @@ func TestDamagedPacks(t *testing.T) {
 		return // too few histories to reach every kind
 	}
 	for _, kind := range []string{"missing", "flipped", "truncated", "longer", "swapped"} {
-		if refused[kind] == 0 {
+		if refused[kind] == 0 && !testing.Short() { // with few cases chance may leave one out
 			t.Errorf("no case of %s was refused; the test should reach it", kind)
 		}
 	}
