@@ -1,0 +1,101 @@
+package restore_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/restore"
+)
+
+// TestTargets restores to a target of every kind.
+func TestTargets(t *testing.T) {
+	w := get(t, wholeWorld)
+	a := openArchive(t, bucketOf(t, w.objects))
+	end := len(w.moments) - 1
+	calm := w.moment(t, w.label)
+	effective := make([]change.Time, len(w.moments)) // in the archive: no two are equal here
+	for i, m := range w.moments {
+		_, plan, err := restore.Prepare(t.Context(), a, archive.AtLSN(m.at))
+		if err != nil {
+			t.Fatal(err)
+		}
+		effective[i] = plan.Point.Effective
+	}
+	for _, c := range []struct {
+		target archive.Target
+		want   moment
+	}{
+		{archive.Target{}, w.last()},
+		{archive.Latest(), w.last()},
+		{archive.AtTime(w.covered), w.last()}, // after the last transaction
+		{archive.AtTime(effective[end]), w.last()},
+		{archive.AtTime(effective[end]).JustBefore(), w.moments[end-1]},
+		{archive.AtTime(effective[6] - 1), w.moments[5]},
+		{archive.AtTime(effective[6]), w.moments[6]},
+		{archive.AtTime(effective[6] + 1), w.moments[6]},
+		{archive.AtTime(effective[6]).JustBefore(), w.moments[5]},
+		{archive.AtTime(effective[0]), w.moments[0]},
+		{archive.AtLSN(w.moments[3].at), w.moments[3]},
+		{archive.AtLSN(w.moments[3].at).JustBefore(), w.moments[2]},
+		{archive.AtLSN(w.moments[3].at - 1).JustBefore(), w.moments[2]}, // inside it
+		{archive.AtLabel("calm"), calm},
+		{archive.AtTx(w.moments[7].tx), w.moments[7]},
+		{archive.AtTx(w.moments[7].tx).JustBefore(), w.moments[6]},
+		{archive.AtTx(w.moments[0].tx).JustBefore(), moment{}}, // the empty database
+		{archive.AtLSN(0), moment{}},
+	} {
+		p := new(place)
+		res, err := restore.Run(t.Context(), a, c.target, p, restore.Options{TempDir: t.TempDir()})
+		if err != nil {
+			t.Errorf("%s: %v", c.target, err)
+			continue
+		}
+		if err := p.holds(c.want); err != nil {
+			t.Errorf("%s: %v", c.target, err)
+		}
+		if res.Asked != c.target || res.Reached.LSN != c.want.at || res.Reached.LogHash != p.finished.LogHash {
+			t.Errorf("%s: result %+v", c.target, res)
+		}
+	}
+}
+
+// TestRefusedTargets checks what can't be restored, and what is offered instead.
+func TestRefusedTargets(t *testing.T) {
+	w := get(t, wholeWorld)
+	a := openArchive(t, bucketOf(t, w.objects))
+	s, err := a.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	big := w.moments[3]
+	for _, c := range []struct {
+		target        archive.Target
+		want          error
+		before, after bool // a nearest moment is offered
+	}{
+		{archive.AtTime(s.CoveredUntil + 1), archive.ErrOutside, true, false},
+		{archive.AtTime(1), archive.ErrOutside, false, true},
+		{archive.AtLSN(w.last().at + 1), archive.ErrOutside, true, false},
+		{archive.AtLSN(0).JustBefore(), archive.ErrOutside, false, true},
+		{archive.AtLSN(big.at - 1), archive.ErrInsideTx, false, false},
+		{archive.AtLabel("storm"), archive.ErrNoLabel, false, false},
+		{archive.AtTx(1 << 40), archive.ErrNoTx, false, false},
+	} {
+		p := new(place)
+		_, err := restore.Run(t.Context(), a, c.target, p, restore.Options{})
+		if !errors.Is(err, c.want) || len(p.calls) > 0 {
+			t.Errorf("%s: %v after %v, want %v before anything is called", c.target, err, p.calls, c.want)
+			continue
+		}
+		var outside *archive.UnrestorableError
+		if errors.As(err, &outside) && ((outside.Before != nil) != c.before || (outside.After != nil) != c.after) {
+			t.Errorf("%s: nearest %v and %v", c.target, outside.Before, outside.After)
+		}
+		var inside *archive.InsideTxError
+		if errors.As(err, &inside) && (inside.Before != w.moments[2].at || inside.Last != big.at || inside.Tx != big.tx) {
+			t.Errorf("%s: %+v", c.target, inside)
+		}
+	}
+}
