@@ -25,7 +25,7 @@ import (
 )
 
 // patience bounds every wait; nothing here takes a second.
-const patience = 60 * time.Second
+const patience = 30 * time.Second
 
 // clock is a database's and its capturer's clock. It stands still until it is moved.
 type clock struct {
@@ -342,7 +342,7 @@ func (l *life) openArchive(b storage.Bucket) *archive.Archive {
 func (l *life) start() {
 	p := &proc{faulty: storagetest.NewFaulty(l.bucket), done: make(chan struct{})}
 	o := l.options
-	o.Takeover, o.GiveUpAfter, o.Now = true, time.Nanosecond, l.clock.time
+	o.Takeover, o.GiveUpAfter, o.RetryMax, o.Now = true, time.Nanosecond, time.Millisecond, l.clock.time
 	p.cap = capture.New(l.openArchive(p.faulty), &spy{l.db.Source(), l, l.openArchive(l.bucket)}, o)
 	ctx, cancel := context.WithCancel(l.rt.Context())
 	p.cancel = cancel
@@ -426,8 +426,7 @@ func (l *life) reap() {
 			l.fatalf("capture ended: %v", p.err)
 		}
 	case <-time.After(patience):
-		buf := make([]byte, 1<<20)
-		l.fatalf("capture does not end:\n%s", buf[:runtime.Stack(buf, true)])
+		l.fatalf("capture does not end:\n%s", stacks())
 	}
 	if p.err != nil {
 		l.seen.deaths++
@@ -456,15 +455,21 @@ func (l *life) kill() {
 // arm lets something go wrong with the n-th operation from now on. It is the
 // process's last one if it dies of it.
 func (l *life) arm(n int, fault storagetest.Fault, dies bool) {
-	if l.proc == nil {
-		return
-	}
-	l.proc.armed.Store(true)
+	p := l.proc
+	p.armed.Store(true)
 	rules := []storagetest.Rule{{Fault: fault, N: n}}
 	if dies {
-		rules = append(rules, storagetest.Rule{Fault: storagetest.Before, N: n + 1, Times: -1})
+		left := n // the bucket asks for one key after the other
+		rules = append(rules, storagetest.Rule{Fault: storagetest.Before, Times: -1, Key: func(string) bool {
+			if left--; left >= 0 {
+				return false
+			}
+			p.told.Store(true)
+			p.cancel()
+			return true
+		}})
 	}
-	l.proc.faulty.SetRules(rules...)
+	p.faulty.SetRules(rules...)
 }
 
 // sync waits until all is archived, and says whether the process lived to tell.
@@ -475,7 +480,7 @@ func (l *life) sync() bool {
 	m, err := l.proc.cap.Sync(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
-			l.fatalf("Sync does not return: %v", err)
+			l.fatalf("Sync does not return: %v\n%s", err, stacks())
 		}
 		l.reap()
 		return false
@@ -568,4 +573,10 @@ func (l *life) label(which int) {
 	l.must(l.reader.Label(l.rt.Context(), archive.Label{Name: name, LSN: lsn}))
 	l.labels[name] = lsn
 	l.seen.labels++
+}
+
+// stacks returns what every goroutine is at.
+func stacks() string {
+	buf := make([]byte, 1<<20)
+	return string(buf[:runtime.Stack(buf, true)])
 }
