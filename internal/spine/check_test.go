@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/pack"
 	"github.com/tidemarkdb/tidemark/recovery"
@@ -18,13 +19,15 @@ type logged struct {
 	commit, effective change.Time
 	id                change.TxID
 	hash              change.Hash // log hash after it
+	segment           int         // in which it is
+	rest              int64       // how many come after it there
 }
 
 // archived is an archive, held against a model.
 type archived struct {
 	*life
 	archive *archive.Archive
-	state   *archive.State
+	state   *chain.State
 	log     []logged
 	base    change.LSN // the first LSN that can be restored
 	spill   string
@@ -46,9 +49,9 @@ func (l *life) inspect(spill string) *archived {
 			l.must(err)
 			for tx, err := range p.Txs(l.rt.Context(), 0) {
 				l.must(err)
-				for i := range tx.Records {
-					if tx.Records[i].LSN != next {
-						l.fatalf("pack %s: LSN %d where %d must come", ref.Key, tx.Records[i].LSN, next)
+				for n := range tx.Records {
+					if tx.Records[n].LSN != next {
+						l.fatalf("pack %s: LSN %d where %d must come", ref.Key, tx.Records[n].LSN, next)
 					}
 					next++
 				}
@@ -64,11 +67,16 @@ func (l *life) inspect(spill string) *archived {
 					l.fatalf("transaction %d has effective time %d, the clock was never past %d", tx.ID, tx.Effective, l.clock.top.Load())
 				}
 				effective = tx.Effective
-				v.log = append(v.log, logged{tx.First(), tx.Last(), tx.Commit, tx.Effective, tx.ID, hash})
+				v.log = append(v.log, logged{tx.First(), tx.Last(), tx.Commit, tx.Effective, tx.ID, hash, i, 0})
 			}
 		}
 		if hash != seg.LogHash || next != seg.Last+1 {
 			l.fatalf("segment ends at LSN %d, hash %s, its manifest says %d, %s", next-1, hash, seg.Last, seg.LogHash)
+		}
+	}
+	for i := len(v.log) - 2; i >= 0; i-- {
+		if v.log[i].segment == v.log[i+1].segment {
+			v.log[i].rest = v.log[i+1].rest + 1
 		}
 	}
 	if next != s.Last+1 || hash != s.LogHash {
@@ -89,18 +97,18 @@ func (l *life) inspect(spill string) *archived {
 }
 
 // resolve resolves a target.
-func (v *archived) resolve(t archive.Target) (archive.Point, error) {
-	return archive.Resolve(v.rt.Context(), v.bucket, v.state, t)
+func (v *archived) resolve(t recovery.Target) (recovery.Point, error) {
+	return recovery.Resolve(v.rt.Context(), v.bucket, v.state, t)
 }
 
 // leadsTo checks that a target means the end of the n-th transaction of the
 // log (−1: the start), or is refused when that can't be restored.
-func (v *archived) leadsTo(t archive.Target, n int) {
+func (v *archived) leadsTo(t recovery.Target, n int) {
 	v.t.Helper()
-	want := archive.Point{LSN: v.state.Start}
+	want := recovery.Point{LSN: v.state.Start}
 	if n >= 0 {
 		x := &v.log[n]
-		want = archive.Point{LSN: x.last, Tx: x.id, Commit: x.commit, Effective: x.effective}
+		want = recovery.Point{LSN: x.last, Tx: x.id, Commit: x.commit, Effective: x.effective, Rest: x.rest}
 	}
 	got, err := v.resolve(t)
 	switch {
@@ -114,10 +122,10 @@ func (v *archived) leadsTo(t archive.Target, n int) {
 }
 
 // outside checks that a target was refused as one outside what can be restored.
-func (v *archived) outside(t archive.Target, err error) {
+func (v *archived) outside(t recovery.Target, err error) {
 	v.t.Helper()
-	var e *archive.UnrestorableError
-	if !errors.Is(err, archive.ErrOutside) || !errors.As(err, &e) {
+	var e *recovery.UnrestorableError
+	if !errors.Is(err, recovery.ErrOutside) || !errors.As(err, &e) {
 		v.fatalf("target %s: got %v, want one that says what can be restored", t, err)
 	}
 }
@@ -125,18 +133,18 @@ func (v *archived) outside(t archive.Target, err error) {
 // targets checks every way to name a place in the log.
 func (v *archived) targets() {
 	s := v.state
-	v.leadsTo(archive.Latest(), len(v.log)-1)
-	v.leadsTo(archive.AtLSN(s.Start), -1)
+	v.leadsTo(recovery.Latest(), len(v.log)-1)
+	v.leadsTo(recovery.AtLSN(s.Start), -1)
 	for i := range v.log {
 		x := &v.log[i]
-		v.leadsTo(archive.AtLSN(x.last), i)
-		v.leadsTo(archive.AtTx(x.id), i)
-		v.leadsTo(archive.AtTx(x.id).JustBefore(), i-1)
-		v.leadsTo(archive.AtLSN(x.first).JustBefore(), i-1)
-		v.leadsTo(archive.AtLSN(x.last).JustBefore(), i-1)
+		v.leadsTo(recovery.AtLSN(x.last), i)
+		v.leadsTo(recovery.AtTx(x.id), i)
+		v.leadsTo(recovery.AtTx(x.id).JustBefore(), i-1)
+		v.leadsTo(recovery.AtLSN(x.first).JustBefore(), i-1)
+		v.leadsTo(recovery.AtLSN(x.last).JustBefore(), i-1)
 		if n := x.first; n < x.last && n > v.base { // inside
-			_, err := v.resolve(archive.AtLSN(n))
-			var e *archive.InsideTxError
+			_, err := v.resolve(recovery.AtLSN(n))
+			var e *recovery.InsideTxError
 			if !errors.As(err, &e) || e.Before != x.first-1 || e.Last != x.last || e.Tx != x.id {
 				v.fatalf("LSN %d, inside %+v: %v", n, *x, err)
 			}
@@ -149,7 +157,7 @@ func (v *archived) targets() {
 	}
 	for name, lsn := range v.labels {
 		i := slices.IndexFunc(v.log, func(x logged) bool { return x.last == lsn })
-		v.leadsTo(archive.AtLabel(name), i)
+		v.leadsTo(recovery.AtLabel(name), i)
 	}
 	v.refused()
 }
@@ -168,7 +176,7 @@ func (v *archived) time(t change.Time) {
 		}
 		return n
 	}
-	for _, target := range []archive.Target{archive.AtTime(t), archive.AtTime(t + 1).JustBefore()} {
+	for _, target := range []recovery.Target{recovery.AtTime(t), recovery.AtTime(t + 1).JustBefore()} {
 		n := upTo(t)
 		v.seen.times++
 		p, err := v.resolve(target)
@@ -191,33 +199,33 @@ func (v *archived) time(t change.Time) {
 // refused checks targets that there are not.
 func (v *archived) refused() {
 	s := v.state
-	_, err := v.resolve(archive.AtLSN(s.Last + 1))
-	v.outside(archive.AtLSN(s.Last+1), err)
+	_, err := v.resolve(recovery.AtLSN(s.Last + 1))
+	v.outside(recovery.AtLSN(s.Last+1), err)
 	if s.Start > 0 {
-		_, err = v.resolve(archive.AtLSN(s.Start - 1))
-		v.outside(archive.AtLSN(s.Start-1), err)
+		_, err = v.resolve(recovery.AtLSN(s.Start - 1))
+		v.outside(recovery.AtLSN(s.Start-1), err)
 	}
-	if _, err := v.resolve(archive.AtLabel("nobody")); !errors.Is(err, archive.ErrNoLabel) {
+	if _, err := v.resolve(recovery.AtLabel("nobody")); !errors.Is(err, recovery.ErrNoLabel) {
 		v.fatalf("a label that is not there: %v", err)
 	}
-	if _, err := v.resolve(archive.AtTx(v.history[len(v.history)-1].tx + 1)); !errors.Is(err, archive.ErrNoTx) {
+	if _, err := v.resolve(recovery.AtTx(v.history[len(v.history)-1].tx + 1)); !errors.Is(err, recovery.ErrNoTx) {
 		v.fatalf("a transaction that is not there: %v", err)
 	}
 }
 
 // states checks At for every transaction, one after another.
 func (v *archived) states(memory func(change.LSN) int64) {
-	v.stateAt(archive.Point{LSN: v.state.Start}, v.state.StartLog, memory)
+	v.stateAt(recovery.Point{LSN: v.state.Start}, v.state.StartLog, memory)
 	for i := range v.log {
 		x := &v.log[i]
-		v.stateAt(archive.Point{LSN: x.last, Tx: x.id, Commit: x.commit, Effective: x.effective}, x.hash, memory)
+		v.stateAt(recovery.Point{LSN: x.last, Tx: x.id, Commit: x.commit, Effective: x.effective, Rest: x.rest}, x.hash, memory)
 	}
 }
 
-func (v *archived) stateAt(p archive.Point, hash change.Hash, memory func(change.LSN) int64) {
-	plan, err := archive.MakePlan(v.state, p)
+func (v *archived) stateAt(p recovery.Point, hash change.Hash, memory func(change.LSN) int64) {
+	plan, err := recovery.MakePlan(v.state, p)
 	if p.LSN < v.base {
-		v.outside(archive.AtLSN(p.LSN), err)
+		v.outside(recovery.AtLSN(p.LSN), err)
 		return
 	}
 	v.must(err)
@@ -227,14 +235,23 @@ func (v *archived) stateAt(p archive.Point, hash change.Hash, memory func(change
 	if reached.Point != p || reached.LogHash != hash {
 		v.fatalf("At LSN %d reached %+v, want %+v with hash %s", p.LSN, reached, p, hash)
 	}
+	left := 0 // transactions
+	for i := range v.log {
+		if v.log[i].last > p.LSN {
+			left++
+		}
+	}
+	if d := plan.Discards; d.Records != int64(v.state.Last-p.LSN) || d.Txs != int64(left) {
+		v.fatalf("plan for LSN %d discards %+v, want %d records of %d transactions", p.LSN, d, v.state.Last-p.LSN, left)
+	}
 	if plan.NextID > v.end().state.next {
 		v.fatalf("plan for LSN %d: next collection %d, the database is at %d", p.LSN, plan.NextID, v.end().state.next)
 	}
 }
 
 // read executes a plan and returns what it yields in the model's form.
-func (v *archived) read(plan *archive.Plan, memory int64) (got []string, reached archive.Reached) {
-	rows, err := archive.At(v.rt.Context(), v.bucket, plan, archive.AtOptions{Memory: memory, TempDir: v.spill, Parts: 1 + int(plan.Point.LSN)%3})
+func (v *archived) read(plan *recovery.Plan, memory int64) (got []string, reached recovery.Reached) {
+	rows, err := recovery.At(v.rt.Context(), v.bucket, plan, recovery.AtOptions{Memory: memory, TempDir: v.spill, Parts: 1 + int(plan.Point.LSN)%3})
 	if err != nil {
 		v.fatalf("plan for LSN %d: %v", plan.Point.LSN, err)
 	}

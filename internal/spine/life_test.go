@@ -17,6 +17,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/capture"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
@@ -404,7 +405,7 @@ func (p *proc) allowed(err error, fenced bool) bool {
 		return !fenced
 	case errors.Is(err, errSpy), errors.Is(err, driver.ErrDiverged), errors.Is(err, driver.ErrLogLost):
 		return false
-	case fenced && errors.Is(err, archive.ErrFenced):
+	case fenced && errors.Is(err, chain.ErrFenced):
 		return true
 	case p.told.Load() && errors.Is(err, context.Canceled): // before it had claimed
 		return !fenced
@@ -502,7 +503,7 @@ func (l *life) snapshot(meanwhile []txPlan) {
 	ctx, cancel := context.WithTimeout(l.rt.Context(), patience)
 	defer cancel()
 	type result struct {
-		s   *archive.Snapshot
+		s   *chain.Snapshot
 		err error
 	}
 	c := make(chan result, 1)
@@ -522,7 +523,7 @@ func (l *life) snapshot(meanwhile []txPlan) {
 	r := <-c
 	switch {
 	case r.err == nil:
-		if b := l.at(r.s.LSN); b == nil || b.lsn < first || r.s.Origin != archive.OriginSource {
+		if b := l.at(r.s.LSN); b == nil || b.lsn < first || r.s.Origin != chain.OriginSource {
 			l.fatalf("Snapshot at LSN %d (%s), want the end of a transaction at or after %d", r.s.LSN, r.s.Origin, first)
 		}
 	case ctx.Err() != nil:
@@ -570,7 +571,7 @@ func (l *life) label(which int) {
 	}
 	name := fmt.Sprint("label-", len(l.labels))
 	lsn := known[which%len(known)]
-	l.must(l.reader.Label(l.rt.Context(), archive.Label{Name: name, LSN: lsn}))
+	l.must(l.reader.Label(l.rt.Context(), chain.Label{Name: name, LSN: lsn}))
 	l.labels[name] = lsn
 	l.seen.labels++
 }

@@ -17,13 +17,14 @@ import (
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 	"github.com/tidemarkdb/tidemark/storage"
 	"github.com/tidemarkdb/tidemark/storage/storagetest"
 )
 
 // defaultCases is how many histories are tried when nobody says otherwise.
-const defaultCases = "300"
+const defaultCases = "250"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -207,7 +208,7 @@ func (v *archived) restored(which int) *life {
 	target, err := embedded.NewTarget("db", n.dbOptions())
 	v.must(err)
 	o := restore.Options{TempDir: v.spill, Parts: 1 + which%3, Memory: int64(which % 2)}
-	res, err := restore.Run(v.rt.Context(), v.archive, archive.AtLSN(x.last), target, o)
+	res, err := restore.Run(v.rt.Context(), v.archive, recovery.AtLSN(x.last), target, o)
 	if err != nil {
 		v.fatalf("restore to LSN %d: %v", x.last, err)
 	}

@@ -14,10 +14,12 @@ import (
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/capture"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
 	"github.com/tidemarkdb/tidemark/history"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 	"github.com/tidemarkdb/tidemark/storage"
 )
@@ -59,7 +61,7 @@ func while(t *testing.T, a *archive.Archive, db *embedded.DB, fn func(c *capture
 	}))
 }
 
-func restoreTo(t *testing.T, a *archive.Archive, target archive.Target, dir string, o embedded.Options, ro restore.Options) (*embedded.DB, *restore.Result) {
+func restoreTo(t *testing.T, a *archive.Archive, target recovery.Target, dir string, o embedded.Options, ro restore.Options) (*embedded.DB, *restore.Result) {
 	t.Helper()
 	dst, err := embedded.NewTarget(dir, o)
 	check(t, err)
@@ -151,7 +153,7 @@ func TestAccident(t *testing.T) {
 	if len(found) != 1 || found[0].Rows != 334 || found[0].ID != 52 {
 		t.Fatalf("found %+v, want transaction 52 with 334 deleted rows", found)
 	}
-	back, res := restoreTo(t, a, archive.AtTx(found[0].ID).JustBefore(), filepath.Join(dir, "back"), embedded.Options{}, restore.Options{})
+	back, res := restoreTo(t, a, recovery.AtTx(found[0].ID).JustBefore(), filepath.Join(dir, "back"), embedded.Options{}, restore.Options{})
 	if res.Reached.LSN != found[0].JustBefore() || res.Rows != 1000 || res.Discards.Records != 1001 {
 		t.Errorf("reached LSN %d with %d rows, discarding %d records; want LSN %d, 1000 rows, 1001 records",
 			res.Reached.LSN, res.Rows, res.Discards.Records, found[0].JustBefore())
@@ -194,14 +196,14 @@ func TestAttachedLater(t *testing.T) {
 		t.Fatalf("the archive starts at LSN %d with %d bases, want the middle of the log and 2", state.Start, len(state.Snapshots))
 	}
 	for n := state.Snapshots[0].Body.LSN; n <= state.Last; n++ {
-		got, res := restoreTo(t, a, archive.AtLSN(n), fmt.Sprint("at-", n), o, restore.Options{})
+		got, res := restoreTo(t, a, recovery.AtLSN(n), fmt.Sprint("at-", n), o, restore.Options{})
 		want := map[change.LSN]map[change.CollectionID]string{start: base, marked: middle, state.Last: digests(t, db)}[n]
 		same(t, fmt.Sprint("LSN ", n), want, digests(t, got))
 		if wasBase := n != state.Last; res.Confirmed != wasBase {
 			t.Errorf("LSN %d: compared with what the source showed: %t, want %t", n, res.Confirmed, wasBase)
 		}
 	}
-	if _, err := archive.Resolve(t.Context(), a.Bucket(), state, archive.AtLSN(1)); !errors.Is(err, archive.ErrOutside) {
+	if _, err := recovery.Resolve(t.Context(), a.Bucket(), state, recovery.AtLSN(1)); !errors.Is(err, recovery.ErrOutside) {
 		t.Errorf("LSN 1 of an archive that starts at %d: %v", state.Start, err)
 	}
 }
@@ -231,7 +233,7 @@ func TestRestoreOfARestore(t *testing.T) {
 		}
 		archives, states = append(archives, a), append(states, digests(t, db))
 		var res *restore.Result
-		db, res = restoreTo(t, a, archive.Latest(), fmt.Sprint("db-", i+1), o, restore.Options{})
+		db, res = restoreTo(t, a, recovery.Latest(), fmt.Sprint("db-", i+1), o, restore.Options{})
 		if info := db.Info(); !info.Restored || info.RestoreAt != res.Reached.LSN || info.LogHash != res.Reached.LogHash {
 			t.Errorf("restored database %d says %+v", i+1, info)
 		}
@@ -264,7 +266,7 @@ func TestLargestRow(t *testing.T) {
 		}
 		same(t, "after a row was refused", kept, digests(t, db))
 	})
-	got, res := restoreTo(t, a, archive.Latest(), "back", o, restore.Options{TempDir: t.TempDir()})
+	got, res := restoreTo(t, a, recovery.Latest(), "back", o, restore.Options{TempDir: t.TempDir()})
 	if res.Rows != 3 {
 		t.Errorf("%d rows restored, want 3", res.Rows)
 	}
@@ -310,7 +312,7 @@ func TestLargeTransaction(t *testing.T) {
 	want := digests(t, db)
 	temp := t.TempDir()
 	for _, memory := range []int64{0, 4 << 20, 1} {
-		got, res := restoreTo(t, a, archive.Latest(), fmt.Sprint("memory-", memory), o, restore.Options{Memory: memory, TempDir: temp})
+		got, res := restoreTo(t, a, recovery.Latest(), fmt.Sprint("memory-", memory), o, restore.Options{Memory: memory, TempDir: temp})
 		if res.Rows != rows+1 {
 			t.Errorf("memory %d: %d rows, want %d", memory, res.Rows, rows+1)
 		}
@@ -320,13 +322,13 @@ func TestLargeTransaction(t *testing.T) {
 	state, err := a.Load(t.Context())
 	check(t, err)
 	for _, lsn := range []change.LSN{3, 100_000, rows + 1} {
-		_, err := archive.Resolve(t.Context(), a.Bucket(), state, archive.AtLSN(lsn))
-		var inside *archive.InsideTxError
+		_, err := recovery.Resolve(t.Context(), a.Bucket(), state, recovery.AtLSN(lsn))
+		var inside *recovery.InsideTxError
 		if !errors.As(err, &inside) || inside.Before != 2 || inside.Last != rows+2 {
 			t.Errorf("LSN %d, inside the large transaction: %v", lsn, err)
 		}
 	}
-	got, _ := restoreTo(t, a, archive.AtLSN(100_000).JustBefore(), "before", o, restore.Options{})
+	got, _ := restoreTo(t, a, recovery.AtLSN(100_000).JustBefore(), "before", o, restore.Options{})
 	same(t, "just before the large transaction", small, digests(t, got))
 }
 
@@ -348,13 +350,13 @@ func TestRefusals(t *testing.T) {
 		check(t, err)
 		var locked *archive.LockedError
 		err = capture.New(other, db.Source(), capture.Options{}).Run(t.Context())
-		if !errors.Is(err, archive.ErrLocked) || !errors.As(err, &locked) || locked.Holder == "" {
+		if !errors.Is(err, chain.ErrLocked) || !errors.As(err, &locked) || locked.Holder == "" {
 			t.Errorf("a second capture: %v, want ErrLocked with the holder", err)
 		}
 	})
 	full, err := embedded.NewTarget("db", o)
 	check(t, err)
-	if _, err := restore.Run(t.Context(), a, archive.Latest(), full, restore.Options{}); !errors.Is(err, driver.ErrNotEmpty) || !errors.Is(err, restore.ErrPreflight) {
+	if _, err := restore.Run(t.Context(), a, recovery.Latest(), full, restore.Options{}); !errors.Is(err, driver.ErrNotEmpty) || !errors.Is(err, restore.ErrPreflight) {
 		t.Errorf("a restore over a database: %v, want ErrNotEmpty at preflight", err)
 	}
 	same(t, "the database in the way", digests(t, db), digests(t, db))
@@ -366,7 +368,7 @@ func TestRefusals(t *testing.T) {
 	flip(t, bucket, key)
 	dst, err := embedded.NewTarget("damaged", o)
 	check(t, err)
-	if _, err := restore.Run(t.Context(), a, archive.Latest(), dst, restore.Options{}); err == nil || !strings.Contains(err.Error(), key) {
+	if _, err := restore.Run(t.Context(), a, recovery.Latest(), dst, restore.Options{}); err == nil || !strings.Contains(err.Error(), key) {
 		t.Errorf("a damaged pack: %v, want its name", err)
 	}
 	for _, name := range []string{"damaged", "damaged.partial"} {
