@@ -168,7 +168,8 @@ func (t *target) Finish(ctx context.Context) error {
 	if err := t.publish(); err != nil {
 		return fmt.Errorf("restore to %s: %w", t.dest, err)
 	}
-	return t.unlock()
+	_ = t.unlock() // the database is there: a lock file that stays hinders nobody
+	return nil
 }
 
 func (t *target) build(ctx context.Context) error {
@@ -228,22 +229,34 @@ func (t *target) buildState(ctx context.Context) (err error) {
 	return state.Flush()
 }
 
-// publish gives the finished directory its name.
-func (t *target) publish() error {
+// publish gives the finished directory its name. After an error the place is
+// as it was: what was renamed has its own name again, and an empty directory
+// that made room is back.
+func (t *target) publish() (err error) {
 	if err := t.checkDest(); err != nil {
 		return err
 	}
-	if ok, err := exists(t.fs, t.dest); err != nil {
+	was, err := exists(t.fs, t.dest)
+	if err != nil {
 		return err
-	} else if ok {
+	}
+	if was {
 		if err := t.fs.Remove(t.dest); err != nil {
 			return err
 		}
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, t.fs.MkdirAll(t.dest, 0o755))
+			}
+		}()
 	}
 	if err := t.fs.Rename(t.partial, t.dest); err != nil {
 		return err
 	}
-	return syncDir(t.fs, t.fs.PathDir(t.dest))
+	if err := syncDir(t.fs, t.fs.PathDir(t.dest)); err != nil {
+		return errors.Join(err, t.fs.Rename(t.dest, t.partial))
+	}
+	return nil
 }
 
 // unlock ends the restore for others.

@@ -244,11 +244,7 @@ func TestFailedRestoreLeavesNothing(t *testing.T) {
 		}
 		_ = target.Abort() // its own removal may be what failed
 		if _, err := mem.Stat("db"); err == nil {
-			if db, err := Open("db", small(mem)); err != nil {
-				t.Fatalf("write %d: %v", n, err)
-			} else {
-				mustClose(t, db) // only the sync after the rename failed
-			}
+			t.Errorf("write %d: the restore failed and its destination is there", n)
 			continue
 		}
 		if err := restoreCities(t, newTarget(t, "db", small(mem)), 10); err != nil {
