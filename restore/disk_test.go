@@ -10,8 +10,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
-	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/embedded"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 )
 
@@ -22,7 +22,7 @@ func TestDiskFails(t *testing.T) {
 	w := get(t, wholeWorld)
 	a := openArchive(t, bucketOf(t, w.objects))
 	m := w.moments[4]
-	_, plan, err := restore.Prepare(t.Context(), a, archive.AtLSN(m.at))
+	_, plan, err := restore.Prepare(t.Context(), a, recovery.AtLSN(m.at))
 	if err != nil {
 		t.Fatal(err)
 	}

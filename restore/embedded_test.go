@@ -20,6 +20,7 @@ import (
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 	"github.com/tidemarkdb/tidemark/storage"
 )
@@ -50,7 +51,7 @@ func killedRestore(dir string) error {
 	if err != nil {
 		return err
 	}
-	_, err = restore.Run(context.Background(), a, archive.Latest(), &watched{Target: dst, on: func(n int) {
+	_, err = restore.Run(context.Background(), a, recovery.Latest(), &watched{Target: dst, on: func(n int) {
 		if n == 20 {
 			fmt.Println("loading")
 			select {}
@@ -147,7 +148,7 @@ func TestKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := restore.Run(t.Context(), openArchive(t, bucket), archive.Latest(), dst, restore.Options{}); err != nil {
+	if _, err := restore.Run(t.Context(), openArchive(t, bucket), recovery.Latest(), dst, restore.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := names(t, dir); !slices.Equal(got, []string{"archive", "db"}) {
@@ -169,9 +170,9 @@ func TestTwoRestores(t *testing.T) {
 		return dst
 	}
 	second := make(chan error, 1)
-	_, err := restore.Run(t.Context(), a, archive.Latest(), &watched{Target: target(), on: func(n int) {
+	_, err := restore.Run(t.Context(), a, recovery.Latest(), &watched{Target: target(), on: func(n int) {
 		if n == 10 {
-			_, err := restore.Run(t.Context(), a, archive.AtLSN(w.label), target(), restore.Options{})
+			_, err := restore.Run(t.Context(), a, recovery.AtLSN(w.label), target(), restore.Options{})
 			second <- err
 		}
 	}}, restore.Options{Parts: 1})
@@ -184,7 +185,7 @@ func TestTwoRestores(t *testing.T) {
 	sameDatabase(t, dir, nil, w.last())
 
 	// And when the first has ended, a third finds its work.
-	if _, err := restore.Run(t.Context(), a, archive.Latest(), target(), restore.Options{}); !errors.Is(err, driver.ErrNotEmpty) || !errors.Is(err, restore.ErrPreflight) {
+	if _, err := restore.Run(t.Context(), a, recovery.Latest(), target(), restore.Options{}); !errors.Is(err, driver.ErrNotEmpty) || !errors.Is(err, restore.ErrPreflight) {
 		t.Errorf("the third restore: %v, want ErrNotEmpty and ErrPreflight", err)
 	}
 	sameDatabase(t, dir, nil, w.last())
@@ -207,7 +208,7 @@ func TestPreflight(t *testing.T) {
 	reads := 0
 	counted := &readCounter{Bucket: bucketOf(t, w.objects), n: &reads}
 	a := openArchive(t, counted)
-	_, plan, err := restore.Prepare(t.Context(), a, archive.Latest())
+	_, plan, err := restore.Prepare(t.Context(), a, recovery.Latest())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +254,7 @@ func TestEmbeddedEveryTransaction(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := restore.Run(t.Context(), a, archive.AtLSN(m.at), dst, restore.Options{Parts: 1 + i%4}); err != nil {
+		if _, err := restore.Run(t.Context(), a, recovery.AtLSN(m.at), dst, restore.Options{Parts: 1 + i%4}); err != nil {
 			t.Fatal(err)
 		}
 		sameDatabase(t, "db", fs, m)

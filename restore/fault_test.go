@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 	"github.com/tidemarkdb/tidemark/storage"
 	"github.com/tidemarkdb/tidemark/storage/storagetest"
@@ -38,7 +40,7 @@ func TestTargetFails(t *testing.T) {
 			}
 			return nil
 		}}
-		_, err := restore.Run(t.Context(), a, archive.AtLSN(m.at), p, restore.Options{Parts: 3})
+		_, err := restore.Run(t.Context(), a, recovery.AtLSN(m.at), p, restore.Options{Parts: 3})
 		if !errors.Is(err, errBoom) {
 			t.Fatalf("%s %d: %v, want the target's error", call, row, err)
 		}
@@ -57,7 +59,7 @@ func TestTargetFails(t *testing.T) {
 	}
 	stored := 0
 	p := &place{on: func(c string, n int) error { stored = max(stored, n); return nil }}
-	if _, err := restore.Run(t.Context(), a, archive.AtLSN(m.at), p, restore.Options{Parts: 1}); err != nil {
+	if _, err := restore.Run(t.Context(), a, recovery.AtLSN(m.at), p, restore.Options{Parts: 1}); err != nil {
 		t.Fatal(err)
 	}
 	for row := 1; row <= stored; row += max(1, stored/60) {
@@ -72,7 +74,7 @@ func TestTargetFails(t *testing.T) {
 		}
 		return nil
 	}}
-	_, err := restore.Run(t.Context(), a, archive.AtLSN(m.at), p, restore.Options{})
+	_, err := restore.Run(t.Context(), a, recovery.AtLSN(m.at), p, restore.Options{})
 	if err == nil || !strings.Contains(err.Error(), "finish") || !strings.Contains(err.Error(), "abort") {
 		t.Errorf("got %v, want both errors", err)
 	}
@@ -92,7 +94,7 @@ func (p *lazy) Load(ctx context.Context, rows rowSeq) error {
 func TestLazyTarget(t *testing.T) {
 	w := get(t, wholeWorld)
 	p := new(lazy)
-	_, err := restore.Run(t.Context(), openArchive(t, bucketOf(t, w.objects)), archive.Latest(), p, restore.Options{NoDigest: true})
+	_, err := restore.Run(t.Context(), openArchive(t, bucketOf(t, w.objects)), recovery.Latest(), p, restore.Options{NoDigest: true})
 	if err == nil || !strings.Contains(err.Error(), "unread") || p.untouched() != nil {
 		t.Errorf("%v, %v", err, p.untouched())
 	}
@@ -108,7 +110,7 @@ func TestBucketFails(t *testing.T) {
 		p := new(place)
 		a, err := archive.Open(t.Context(), f, archive.OpenOptions{Sleep: noSleep})
 		if err == nil {
-			_, err = restore.Run(t.Context(), a, archive.AtLSN(m.at), p, restore.Options{TempDir: t.TempDir()})
+			_, err = restore.Run(t.Context(), a, recovery.AtLSN(m.at), p, restore.Options{TempDir: t.TempDir()})
 		}
 		return f, p, err
 	}
@@ -169,7 +171,7 @@ func TestCancelled(t *testing.T) {
 		p := new(place)
 		a, err := archive.Open(ctx, f, archive.OpenOptions{})
 		if err == nil {
-			_, err = restore.Run(ctx, a, archive.AtLSN(m.at), p, restore.Options{})
+			_, err = restore.Run(ctx, a, recovery.AtLSN(m.at), p, restore.Options{})
 		}
 		cancel()
 		if !check(fmt.Sprintf("operation %d", n), p, err) && !hit {
@@ -190,7 +192,7 @@ func TestCancelled(t *testing.T) {
 			}
 			return nil
 		}}
-		_, err := restore.Run(ctx, openArchive(t, bucketOf(t, w.objects)), archive.AtLSN(m.at), p, restore.Options{})
+		_, err := restore.Run(ctx, openArchive(t, bucketOf(t, w.objects)), recovery.AtLSN(m.at), p, restore.Options{})
 		if failed := check(fmt.Sprint(at), p, err); !failed && at.call != "finish" && at.call != "row" {
 			t.Errorf("%v: the end of the context was not noticed", at)
 		}
@@ -213,7 +215,7 @@ func TestProgress(t *testing.T) {
 		}
 		return nil
 	}}
-	res, err := restore.Run(t.Context(), openArchive(t, bucketOf(t, w.objects)), archive.Latest(), p, restore.Options{
+	res, err := restore.Run(t.Context(), openArchive(t, bucketOf(t, w.objects)), recovery.Latest(), p, restore.Options{
 		Progress: func(p restore.Progress) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -251,8 +253,8 @@ func TestConfirmed(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		at        change.LSN
-		shown     []archive.CollectionDigest // at the label
-		twice     []archive.CollectionDigest // and again
+		shown     []chain.CollectionDigest // at the label
+		twice     []chain.CollectionDigest // and again
 		o         restore.Options
 		confirmed bool
 		err       error
@@ -273,7 +275,7 @@ func TestConfirmed(t *testing.T) {
 			a := openArchive(t, bucketOf(t, w.objects))
 			show(t, a, m.at, c.shown, c.twice)
 			p := new(place)
-			res, err := restore.Run(t.Context(), a, archive.AtLSN(c.at), p, c.o)
+			res, err := restore.Run(t.Context(), a, recovery.AtLSN(c.at), p, c.o)
 			if !errors.Is(err, c.err) || err != nil && p.untouched() != nil {
 				t.Fatalf("got %v, %v, want %v", err, p.untouched(), c.err)
 			}
@@ -285,13 +287,13 @@ func TestConfirmed(t *testing.T) {
 }
 
 // show publishes digests of the source at an LSN.
-func show(t *testing.T, a *archive.Archive, at change.LSN, shown ...[]archive.CollectionDigest) {
+func show(t *testing.T, a *archive.Archive, at change.LSN, shown ...[]chain.CollectionDigest) {
 	t.Helper()
 	s, err := a.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	session, err := a.Claim(t.Context(), archive.ClaimOptions{Source: s.Source, Mark: func(_ context.Context, s *archive.State) (driver.Mark, error) {
+	session, err := a.Claim(t.Context(), archive.ClaimOptions{Source: s.Source, Mark: func(_ context.Context, s *chain.State) (driver.Mark, error) {
 		return driver.Mark{LSN: s.Last, LogHash: s.LogHash, Position: s.Position}, nil
 	}})
 	if err != nil {
@@ -301,7 +303,7 @@ func show(t *testing.T, a *archive.Archive, at change.LSN, shown ...[]archive.Co
 		if len(d) == 0 {
 			continue
 		}
-		if err := session.Digest(t.Context(), archive.Digest{LSN: at, Digests: d}); err != nil {
+		if err := session.Digest(t.Context(), chain.Digest{LSN: at, Digests: d}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -14,10 +14,12 @@ import (
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/capture"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
 	"github.com/tidemarkdb/tidemark/pack"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 	"github.com/tidemarkdb/tidemark/storage"
 )
@@ -42,10 +44,10 @@ func TestTailRemoved(t *testing.T) {
 			w := get(t, make)
 			head := w.head()
 			noticed := 0
-			for n := archive.Seq(1); n < head; n++ {
+			for n := chain.Seq(1); n < head; n++ {
 				objects := maps.Clone(w.objects)
 				for seq := head - n + 1; seq <= head; seq++ {
-					delete(objects, archive.ManifestKey(archive.MainTimeline, seq))
+					delete(objects, chain.ManifestKey(chain.MainTimeline, seq))
 				}
 				a := openArchive(t, bucketOf(t, objects))
 				s, err := a.Load(t.Context())
@@ -56,7 +58,7 @@ func TestTailRemoved(t *testing.T) {
 					t.Errorf("%d removed: %+v, %v", n, rep, err)
 				}
 				p := new(place)
-				res, err := restore.Run(t.Context(), a, archive.Latest(), p, restore.Options{TempDir: t.TempDir()})
+				res, err := restore.Run(t.Context(), a, recovery.Latest(), p, restore.Options{TempDir: t.TempDir()})
 				if err != nil || res.Reached.LSN != s.Last {
 					t.Fatalf("%d removed: %+v, %v, want LSN %d", n, res, err, s.Last)
 				}
@@ -69,14 +71,14 @@ func TestTailRemoved(t *testing.T) {
 					continue
 				}
 				noticed++
-				if _, err := restore.Run(t.Context(), a, archive.AtLSN(w.last().at), new(place), restore.Options{}); !errors.Is(err, archive.ErrOutside) {
+				if _, err := restore.Run(t.Context(), a, recovery.AtLSN(w.last().at), new(place), restore.Options{}); !errors.Is(err, recovery.ErrOutside) {
 					t.Errorf("%d removed, to an LSN that is gone: %v, want ErrOutside", n, err)
 				}
 				if err := resume(t, w, a); err != nil {
 					t.Fatalf("%d removed, capture goes on at LSN %d: %v", n, s.Last, err)
 				}
 				p = new(place)
-				if _, err := restore.Run(t.Context(), a, archive.Latest(), p, restore.Options{}); err != nil || p.holds(w.last()) != nil {
+				if _, err := restore.Run(t.Context(), a, recovery.Latest(), p, restore.Options{}); err != nil || p.holds(w.last()) != nil {
 					t.Errorf("%d removed, captured again: %v, %v", n, err, p.holds(w.last()))
 				}
 				if rep, err := restore.Verify(t.Context(), a, restore.VerifyOptions{Level: restore.LevelRecords}); err != nil || !rep.OK() {
@@ -130,7 +132,7 @@ func TestTailLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	for seq := a.State().Seq; seq > 4; seq-- { // leaves the first segments
-		if err := bucket.Delete(t.Context(), archive.ManifestKey(archive.MainTimeline, seq)); err != nil {
+		if err := bucket.Delete(t.Context(), chain.ManifestKey(chain.MainTimeline, seq)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -140,9 +142,9 @@ func TestTailLost(t *testing.T) {
 }
 
 // head returns the number of the last manifest.
-func (w *world) head() (head archive.Seq) {
+func (w *world) head() (head chain.Seq) {
 	for key := range w.objects {
-		if _, seq, err := archive.ParseManifestKey(key); err == nil {
+		if _, seq, err := chain.ParseManifestKey(key); err == nil {
 			head = max(head, seq)
 		}
 	}
@@ -158,7 +160,7 @@ func TestOtherArchives(t *testing.T) {
 	if _, err := archive.Open(t.Context(), b, archive.OpenOptions{PinRepo: mine}); err != nil {
 		t.Error(err)
 	}
-	if _, err := archive.Open(t.Context(), b, archive.OpenOptions{PinRepo: theirs}); !errors.Is(err, archive.ErrWrongRepo) {
+	if _, err := archive.Open(t.Context(), b, archive.OpenOptions{PinRepo: theirs}); !errors.Is(err, chain.ErrWrongRepo) {
 		t.Errorf("another repository: %v, want ErrWrongRepo", err)
 	}
 	if _, err := archive.Open(t.Context(), storage.NewMem(), archive.OpenOptions{}); !errors.Is(err, archive.ErrNotArchive) {
@@ -166,7 +168,7 @@ func TestOtherArchives(t *testing.T) {
 	}
 	newer := maps.Clone(w.objects)
 	newer[archive.IdentityKey] = bytes.Replace(newer[archive.IdentityKey], []byte(`"format":1`), []byte(`"format":2`), 1)
-	if _, err := archive.Open(t.Context(), bucketOf(t, newer), archive.OpenOptions{}); !errors.Is(err, archive.ErrVersion) {
+	if _, err := archive.Open(t.Context(), bucketOf(t, newer), archive.OpenOptions{}); !errors.Is(err, chain.ErrVersion) {
 		t.Errorf("a newer format: %v, want ErrVersion", err)
 	}
 }
@@ -183,9 +185,9 @@ func newForger(t *testing.T) *forger {
 	return &forger{t: t, w: w, objects: maps.Clone(w.objects)}
 }
 
-func (f *forger) manifest(seq archive.Seq) *archive.Manifest {
+func (f *forger) manifest(seq chain.Seq) *chain.Manifest {
 	f.t.Helper()
-	m, err := archive.DecodeManifest(f.objects[archive.ManifestKey(archive.MainTimeline, seq)])
+	m, err := chain.DecodeManifest(f.objects[chain.ManifestKey(chain.MainTimeline, seq)])
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -193,8 +195,8 @@ func (f *forger) manifest(seq archive.Seq) *archive.Manifest {
 }
 
 // first returns the number of the first manifest of a kind.
-func (f *forger) first(kind archive.Kind) archive.Seq {
-	for seq := archive.Seq(1); ; seq++ {
+func (f *forger) first(kind chain.Kind) chain.Seq {
+	for seq := chain.Seq(1); ; seq++ {
 		if f.manifest(seq).Kind == kind {
 			return seq
 		}
@@ -203,19 +205,19 @@ func (f *forger) first(kind archive.Kind) archive.Seq {
 
 // rechain rewrites every manifest from one on, edited, and returns how many
 // objects changed.
-func (f *forger) rechain(from archive.Seq, edit func(m *archive.Manifest)) (changed int) {
+func (f *forger) rechain(from chain.Seq, edit func(m *chain.Manifest)) (changed int) {
 	f.t.Helper()
 	for seq, head := from, f.w.head(); seq <= head; seq++ {
 		m := f.manifest(seq)
 		edit(m)
 		if seq > 1 {
-			m.Prev = archive.HashManifest(f.objects[archive.ManifestKey(archive.MainTimeline, seq-1)])
+			m.Prev = chain.HashManifest(f.objects[chain.ManifestKey(chain.MainTimeline, seq-1)])
 		}
 		raw, err := m.Encode()
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		key := archive.ManifestKey(archive.MainTimeline, seq)
+		key := chain.ManifestKey(chain.MainTimeline, seq)
 		if !bytes.Equal(raw, f.objects[key]) {
 			changed++
 		}
@@ -299,10 +301,10 @@ func (f *forger) findings(level restore.Level) []archive.Finding {
 // and of the chain made to fit.
 func TestForgedLog(t *testing.T) {
 	f := newForger(t)
-	seq := f.first(archive.KindSegment)
+	seq := f.first(chain.KindSegment)
 	ref := f.logPack(f.manifest(seq).Segment.Packs[0])
 	end := f.manifest(seq).Segment.Last
-	f.rechain(seq, func(m *archive.Manifest) {
+	f.rechain(seq, func(m *chain.Manifest) {
 		if m.Seq == seq {
 			m.Segment.Packs[0] = ref
 		}
@@ -310,18 +312,18 @@ func TestForgedLog(t *testing.T) {
 	if got := f.findings(restore.LevelObjects); len(got) != 0 {
 		t.Errorf("hashes fit, and yet: %v", got)
 	}
-	key := archive.ManifestKey(archive.MainTimeline, seq)
+	key := chain.ManifestKey(chain.MainTimeline, seq)
 	if got := f.findings(restore.LevelRecords); len(got) != 1 || got[0].Key != key || !strings.Contains(got[0].Found, "LogHash") || !strings.Contains(got[0].Found, ref.Key) {
 		t.Errorf("level records finds %v, want the log hash of %s", got, key)
 	}
 	p := new(place)
-	if _, err := restore.Run(t.Context(), f.archive(), archive.AtLSN(end), p, restore.Options{}); err == nil || p.untouched() != nil {
+	if _, err := restore.Run(t.Context(), f.archive(), recovery.AtLSN(end), p, restore.Options{}); err == nil || p.untouched() != nil {
 		t.Errorf("restored forged rows: %v, %v", err, p.untouched())
 	}
 
 	// Making the log hash of that segment fit breaks what follows it.
 	forged := f.segmentHash(seq, change.Hash{})
-	f.rechain(seq, func(m *archive.Manifest) {
+	f.rechain(seq, func(m *chain.Manifest) {
 		if m.Seq == seq {
 			m.Segment.LogHash = forged
 		}
@@ -332,9 +334,9 @@ func TestForgedLog(t *testing.T) {
 }
 
 // segmentHash works out the log hash after a segment from its packs.
-func (f *forger) segmentHash(seq archive.Seq, before change.Hash) change.Hash {
+func (f *forger) segmentHash(seq chain.Seq, before change.Hash) change.Hash {
 	f.t.Helper()
-	b := archive.NewSegmentBuilder(before)
+	b := chain.NewSegmentBuilder(before)
 	for _, ref := range f.manifest(seq).Segment.Packs {
 		for _, tx := range f.txs(ref) {
 			if err := b.Add(tx); err != nil {
@@ -354,17 +356,17 @@ func TestForgedHistory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seq := f.first(archive.KindSegment)
+	seq := f.first(chain.KindSegment)
 	ref := f.logPack(f.manifest(seq).Segment.Packs[0])
 	hash := change.Hash{}
 	at := map[change.LSN]change.Hash{}
-	changed := f.rechain(seq, func(m *archive.Manifest) {
+	changed := f.rechain(seq, func(m *chain.Manifest) {
 		switch m.Kind {
-		case archive.KindSegment:
+		case chain.KindSegment:
 			if m.Seq == seq {
 				m.Segment.Packs[0] = ref
 			}
-			b := archive.NewSegmentBuilder(hash)
+			b := chain.NewSegmentBuilder(hash)
 			for _, p := range m.Segment.Packs {
 				for _, tx := range f.txs(p) {
 					if err := b.Add(tx); err != nil {
@@ -374,9 +376,9 @@ func TestForgedHistory(t *testing.T) {
 			}
 			hash = b.LogHash()
 			m.Segment.LogHash, at[m.Segment.Last] = hash, hash
-		case archive.KindSnapshot:
+		case chain.KindSnapshot:
 			m.Snapshot.LogHash = at[m.Snapshot.LSN]
-		case archive.KindClaim:
+		case chain.KindClaim:
 			m.Claim.LogHash = at[m.Claim.LSN]
 		}
 	})
@@ -403,7 +405,7 @@ func TestForgedHistory(t *testing.T) {
 // digest shows it, to a verification and to a restore to that very LSN.
 func TestForgedBase(t *testing.T) {
 	f := newForger(t)
-	seq := f.first(archive.KindSnapshot)
+	seq := f.first(chain.KindSnapshot)
 	snap := f.manifest(seq).Snapshot
 	ref := snap.Runs[0]
 	r, err := pack.Open(t.Context(), bucketOf(t, f.objects), ref)
@@ -435,7 +437,7 @@ func TestForgedBase(t *testing.T) {
 	}
 	got.Key = ref.Key
 	f.objects[ref.Key] = out.Bytes()
-	f.rechain(seq, func(m *archive.Manifest) {
+	f.rechain(seq, func(m *chain.Manifest) {
 		if m.Seq == seq {
 			m.Snapshot.Runs[0] = got
 		}
@@ -443,12 +445,12 @@ func TestForgedBase(t *testing.T) {
 	if got := f.findings(restore.LevelObjects); len(got) != 0 {
 		t.Errorf("hashes fit, and yet: %v", got)
 	}
-	key := archive.ManifestKey(archive.MainTimeline, seq)
+	key := chain.ManifestKey(chain.MainTimeline, seq)
 	if got := f.findings(restore.LevelRecords); len(got) != 1 || got[0].Key != key || !strings.Contains(got[0].Found, "digest") {
 		t.Errorf("level records finds %v, want the digest of %s", got, key)
 	}
 	a, p := f.archive(), new(place)
-	if _, err := restore.Run(t.Context(), a, archive.AtLSN(snap.LSN), p, restore.Options{}); !errors.Is(err, restore.ErrMismatch) || p.untouched() != nil {
+	if _, err := restore.Run(t.Context(), a, recovery.AtLSN(snap.LSN), p, restore.Options{}); !errors.Is(err, restore.ErrMismatch) || p.untouched() != nil {
 		t.Errorf("%v, %v; want ErrMismatch and nothing left", err, p.untouched())
 	}
 }
@@ -456,8 +458,8 @@ func TestForgedBase(t *testing.T) {
 // TestOverlappingRuns lists the runs of a base in another order.
 func TestOverlappingRuns(t *testing.T) {
 	f := newForger(t)
-	seq := f.first(archive.KindSnapshot)
-	f.rechain(seq, func(m *archive.Manifest) {
+	seq := f.first(chain.KindSnapshot)
+	f.rechain(seq, func(m *chain.Manifest) {
 		if m.Seq == seq {
 			m.Snapshot.Runs[0], m.Snapshot.Runs[1] = m.Snapshot.Runs[1], m.Snapshot.Runs[0]
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/tidemarkdb/tidemark/capture"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/embedded"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 	"github.com/tidemarkdb/tidemark/storage"
 )
@@ -75,7 +76,7 @@ func TestMemory(t *testing.T) {
 		}
 	}()
 	p := new(place)
-	res, err := restore.Run(t.Context(), a, archive.Latest(), p, restore.Options{Memory: memory, TempDir: t.TempDir()})
+	res, err := restore.Run(t.Context(), a, recovery.Latest(), p, restore.Options{Memory: memory, TempDir: t.TempDir()})
 	close(stop)
 	<-stopped
 	if err != nil || res.Rows != rows || res.Bytes < rows*text {

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 )
 
@@ -17,34 +17,34 @@ func TestTargets(t *testing.T) {
 	calm := w.moment(t, w.label)
 	effective := make([]change.Time, len(w.moments)) // in the archive: no two are equal here
 	for i, m := range w.moments {
-		_, plan, err := restore.Prepare(t.Context(), a, archive.AtLSN(m.at))
+		_, plan, err := restore.Prepare(t.Context(), a, recovery.AtLSN(m.at))
 		if err != nil {
 			t.Fatal(err)
 		}
 		effective[i] = plan.Point.Effective
 	}
 	for _, c := range []struct {
-		target archive.Target
+		target recovery.Target
 		want   moment
 	}{
-		{archive.Target{}, w.last()},
-		{archive.Latest(), w.last()},
-		{archive.AtTime(w.covered), w.last()}, // after the last transaction
-		{archive.AtTime(effective[end]), w.last()},
-		{archive.AtTime(effective[end]).JustBefore(), w.moments[end-1]},
-		{archive.AtTime(effective[6] - 1), w.moments[5]},
-		{archive.AtTime(effective[6]), w.moments[6]},
-		{archive.AtTime(effective[6] + 1), w.moments[6]},
-		{archive.AtTime(effective[6]).JustBefore(), w.moments[5]},
-		{archive.AtTime(effective[0]), w.moments[0]},
-		{archive.AtLSN(w.moments[3].at), w.moments[3]},
-		{archive.AtLSN(w.moments[3].at).JustBefore(), w.moments[2]},
-		{archive.AtLSN(w.moments[3].at - 1).JustBefore(), w.moments[2]}, // inside it
-		{archive.AtLabel("calm"), calm},
-		{archive.AtTx(w.moments[7].tx), w.moments[7]},
-		{archive.AtTx(w.moments[7].tx).JustBefore(), w.moments[6]},
-		{archive.AtTx(w.moments[0].tx).JustBefore(), moment{}}, // the empty database
-		{archive.AtLSN(0), moment{}},
+		{recovery.Target{}, w.last()},
+		{recovery.Latest(), w.last()},
+		{recovery.AtTime(w.covered), w.last()}, // after the last transaction
+		{recovery.AtTime(effective[end]), w.last()},
+		{recovery.AtTime(effective[end]).JustBefore(), w.moments[end-1]},
+		{recovery.AtTime(effective[6] - 1), w.moments[5]},
+		{recovery.AtTime(effective[6]), w.moments[6]},
+		{recovery.AtTime(effective[6] + 1), w.moments[6]},
+		{recovery.AtTime(effective[6]).JustBefore(), w.moments[5]},
+		{recovery.AtTime(effective[0]), w.moments[0]},
+		{recovery.AtLSN(w.moments[3].at), w.moments[3]},
+		{recovery.AtLSN(w.moments[3].at).JustBefore(), w.moments[2]},
+		{recovery.AtLSN(w.moments[3].at - 1).JustBefore(), w.moments[2]}, // inside it
+		{recovery.AtLabel("calm"), calm},
+		{recovery.AtTx(w.moments[7].tx), w.moments[7]},
+		{recovery.AtTx(w.moments[7].tx).JustBefore(), w.moments[6]},
+		{recovery.AtTx(w.moments[0].tx).JustBefore(), moment{}}, // the empty database
+		{recovery.AtLSN(0), moment{}},
 	} {
 		p := new(place)
 		res, err := restore.Run(t.Context(), a, c.target, p, restore.Options{TempDir: t.TempDir()})
@@ -71,17 +71,17 @@ func TestRefusedTargets(t *testing.T) {
 	}
 	big := w.moments[3]
 	for _, c := range []struct {
-		target        archive.Target
+		target        recovery.Target
 		want          error
 		before, after bool // a nearest moment is offered
 	}{
-		{archive.AtTime(s.CoveredUntil + 1), archive.ErrOutside, true, false},
-		{archive.AtTime(1), archive.ErrOutside, false, true},
-		{archive.AtLSN(w.last().at + 1), archive.ErrOutside, true, false},
-		{archive.AtLSN(0).JustBefore(), archive.ErrOutside, false, true},
-		{archive.AtLSN(big.at - 1), archive.ErrInsideTx, false, false},
-		{archive.AtLabel("storm"), archive.ErrNoLabel, false, false},
-		{archive.AtTx(1 << 40), archive.ErrNoTx, false, false},
+		{recovery.AtTime(s.CoveredUntil + 1), recovery.ErrOutside, true, false},
+		{recovery.AtTime(1), recovery.ErrOutside, false, true},
+		{recovery.AtLSN(w.last().at + 1), recovery.ErrOutside, true, false},
+		{recovery.AtLSN(0).JustBefore(), recovery.ErrOutside, false, true},
+		{recovery.AtLSN(big.at - 1), recovery.ErrInsideTx, false, false},
+		{recovery.AtLabel("storm"), recovery.ErrNoLabel, false, false},
+		{recovery.AtTx(1 << 40), recovery.ErrNoTx, false, false},
 	} {
 		p := new(place)
 		_, err := restore.Run(t.Context(), a, c.target, p, restore.Options{})
@@ -89,11 +89,11 @@ func TestRefusedTargets(t *testing.T) {
 			t.Errorf("%s: %v after %v, want %v before anything is called", c.target, err, p.calls, c.want)
 			continue
 		}
-		var outside *archive.UnrestorableError
+		var outside *recovery.UnrestorableError
 		if errors.As(err, &outside) && ((outside.Before != nil) != c.before || (outside.After != nil) != c.after) {
 			t.Errorf("%s: nearest %v and %v", c.target, outside.Before, outside.After)
 		}
-		var inside *archive.InsideTxError
+		var inside *recovery.InsideTxError
 		if errors.As(err, &inside) && (inside.Before != w.moments[2].at || inside.Last != big.at || inside.Tx != big.tx) {
 			t.Errorf("%s: %+v", c.target, inside)
 		}

@@ -18,8 +18,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
+	"github.com/tidemarkdb/tidemark/recovery"
 )
 
 // ErrPreflight says that a restore could not start, and that nothing was changed.
@@ -48,33 +50,33 @@ type Progress struct {
 
 // Result says what a restore reached.
 type Result struct {
-	Asked     archive.Target             `json:"asked"`
-	Reached   archive.Reached            `json:"reached"`
-	Discards  archive.Discards           `json:"discards"` // what the archive holds after that
-	Rows      int64                      `json:"rows"`
-	Bytes     int64                      `json:"bytes"` // of keys and images
-	Digests   []archive.CollectionDigest `json:"digests,omitempty"`
-	Confirmed bool                       `json:"confirmed"` // the source itself showed the same digests at this LSN
-	Elapsed   time.Duration              `json:"elapsed_ns"`
+	Asked     recovery.Target          `json:"asked"`
+	Reached   recovery.Reached         `json:"reached"`
+	Discards  recovery.Discards        `json:"discards"` // what the archive holds after that
+	Rows      int64                    `json:"rows"`
+	Bytes     int64                    `json:"bytes"` // of keys and images
+	Digests   []chain.CollectionDigest `json:"digests,omitempty"`
+	Confirmed bool                     `json:"confirmed"` // the source itself showed the same digests at this LSN
+	Elapsed   time.Duration            `json:"elapsed_ns"`
 }
 
 // Prepare reads the chain, resolves a target to a place in the log and plans
 // the way there.
-func Prepare(ctx context.Context, a *archive.Archive, t archive.Target) (*archive.State, *archive.Plan, error) {
+func Prepare(ctx context.Context, a *archive.Archive, t recovery.Target) (*chain.State, *recovery.Plan, error) {
 	state, err := a.Load(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	point, err := archive.Resolve(ctx, a.Bucket(), state, t)
+	point, err := recovery.Resolve(ctx, a.Bucket(), state, t)
 	if err != nil {
 		return nil, nil, err
 	}
-	plan, err := archive.MakePlan(state, point)
+	plan, err := recovery.MakePlan(state, point)
 	return state, plan, err
 }
 
 // Run prepares a plan for the target and executes it.
-func Run(ctx context.Context, a *archive.Archive, t archive.Target, dst driver.Target, o Options) (*Result, error) {
+func Run(ctx context.Context, a *archive.Archive, t recovery.Target, dst driver.Target, o Options) (*Result, error) {
 	state, plan, err := Prepare(ctx, a, t)
 	if err != nil {
 		return nil, err
@@ -90,16 +92,16 @@ func Run(ctx context.Context, a *archive.Archive, t archive.Target, dst driver.T
 // Execute carries out a plan that [Prepare] made for the state. On an error the
 // destination is as it was before; an error that wraps [ErrPreflight] came
 // before anything was written.
-func Execute(ctx context.Context, a *archive.Archive, state *archive.State, plan *archive.Plan, dst driver.Target, o Options) (*Result, error) {
+func Execute(ctx context.Context, a *archive.Archive, state *chain.State, plan *recovery.Plan, dst driver.Target, o Options) (*Result, error) {
 	l := newLoad(o, plan)
 	stop := l.report()
 	defer stop()
 	// The log hash is known only when the log was read, which may take long:
 	// a destination that is no good is refused before.
-	if err := dst.Preflight(ctx, wanted(plan, archive.Reached{Point: plan.Point})); err != nil {
+	if err := dst.Preflight(ctx, wanted(plan, recovery.Reached{Point: plan.Point})); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPreflight, err)
 	}
-	rows, err := archive.At(ctx, a.Bucket(), plan, archive.AtOptions{Memory: o.Memory, TempDir: o.TempDir, Parts: o.Parts})
+	rows, err := recovery.At(ctx, a.Bucket(), plan, recovery.AtOptions{Memory: o.Memory, TempDir: o.TempDir, Parts: o.Parts})
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +114,7 @@ func Execute(ctx context.Context, a *archive.Archive, state *archive.State, plan
 
 // into fills the target and gives it its name. It closes the rows when they
 // are loaded; after an error both are the caller's to clean up.
-func (l *load) into(ctx context.Context, state *archive.State, rows *archive.Rows, dst driver.Target) (*Result, error) {
+func (l *load) into(ctx context.Context, state *chain.State, rows *recovery.Rows, dst driver.Target) (*Result, error) {
 	if err := dst.Begin(ctx, wanted(l.plan, rows.Reached())); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPreflight, err)
 	}
@@ -149,7 +151,7 @@ var phaseNames = [...]string{phaseRead: "read", phaseLoad: "load", phaseFinish: 
 // load counts and fingerprints rows on their way into the target.
 type load struct {
 	o       Options
-	plan    *archive.Plan
+	plan    *recovery.Plan
 	began   time.Time
 	phase   atomic.Int32
 	rows    atomic.Int64
@@ -158,7 +160,7 @@ type load struct {
 	digests map[change.CollectionID]*change.Digest // guarded by mu
 }
 
-func newLoad(o Options, plan *archive.Plan) *load {
+func newLoad(o Options, plan *recovery.Plan) *load {
 	l := &load{o: o, plan: plan, began: time.Now(), digests: make(map[change.CollectionID]*change.Digest)}
 	for _, s := range plan.Schemas {
 		l.digests[s.Collection] = new(change.Digest)
@@ -167,7 +169,7 @@ func newLoad(o Options, plan *archive.Plan) *load {
 }
 
 // run loads every part, all at once.
-func (l *load) run(ctx context.Context, rows *archive.Rows, dst driver.Target) error {
+func (l *load) run(ctx context.Context, rows *recovery.Rows, dst driver.Target) error {
 	schemas := make(map[change.CollectionID]*change.Schema)
 	for _, s := range l.plan.Schemas {
 		schemas[s.Collection] = s
@@ -256,33 +258,33 @@ func (l *load) report() (stop func()) {
 	return func() { close(done); <-ended }
 }
 
-func (l *load) result(reached archive.Reached) *Result {
-	res := &Result{Asked: archive.AtLSN(reached.LSN), Reached: reached, Discards: l.plan.Discards,
+func (l *load) result(reached recovery.Reached) *Result {
+	res := &Result{Asked: recovery.AtLSN(reached.LSN), Reached: reached, Discards: l.plan.Discards,
 		Rows: l.rows.Load(), Bytes: l.bytes.Load()}
 	if !l.o.NoDigest {
 		for _, s := range l.plan.Schemas {
 			d := l.digests[s.Collection]
-			res.Digests = append(res.Digests, archive.CollectionDigest{Collection: s.Collection, Rows: d.Rows, Digest: d.Sum()})
+			res.Digests = append(res.Digests, chain.CollectionDigest{Collection: s.Collection, Rows: d.Rows, Digest: d.Sum()})
 		}
 	}
 	return res
 }
 
 // wanted is the plan in the words of a target.
-func wanted(plan *archive.Plan, reached archive.Reached) driver.State {
+func wanted(plan *recovery.Plan, reached recovery.Reached) driver.State {
 	return driver.State{LSN: reached.LSN, LogHash: reached.LogHash, Commit: reached.Commit, LastTx: reached.Tx,
 		Schemas: plan.Schemas, NextID: plan.NextID, Rows: plan.Estimate.Rows, Bytes: plan.Estimate.Bytes}
 }
 
 // confirm compares with what the source itself showed at the same LSN, and
 // reports whether it showed all of it. Without fingerprints it can't tell.
-func confirm(state *archive.State, lsn change.LSN, got []archive.CollectionDigest) (bool, error) {
+func confirm(state *chain.State, lsn change.LSN, got []chain.CollectionDigest) (bool, error) {
 	if got == nil {
 		return false, nil
 	}
 	seen := make(map[change.CollectionID]bool)
 	for _, want := range shown(state, lsn) {
-		i := slices.IndexFunc(got, func(g archive.CollectionDigest) bool { return g.Collection == want.Collection })
+		i := slices.IndexFunc(got, func(g chain.CollectionDigest) bool { return g.Collection == want.Collection })
 		if i < 0 {
 			return false, fmt.Errorf("collection %d at LSN %d: the source had %d rows with digest %s, the archive yields no such collection: %w",
 				want.Collection, lsn, want.Rows, want.Digest, ErrMismatch)
@@ -297,14 +299,14 @@ func confirm(state *archive.State, lsn change.LSN, got []archive.CollectionDiges
 }
 
 // shown returns the digests that the source itself showed at an LSN.
-func shown(state *archive.State, lsn change.LSN) (all []archive.CollectionDigest) {
+func shown(state *chain.State, lsn change.LSN) (all []chain.CollectionDigest) {
 	for i := range state.Digests {
 		if d := &state.Digests[i].Body; d.LSN == lsn {
 			all = append(all, d.Digests...)
 		}
 	}
 	for i := range state.Snapshots {
-		if s := &state.Snapshots[i].Body; s.LSN == lsn && s.Origin == archive.OriginSource {
+		if s := &state.Snapshots[i].Body; s.LSN == lsn && s.Origin == chain.OriginSource {
 			all = append(all, s.Digests...)
 		}
 	}

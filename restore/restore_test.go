@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 )
 
@@ -42,7 +42,7 @@ func TestEveryTransaction(t *testing.T) {
 			o.Memory = 1
 		}
 		p := new(place)
-		res, err := restore.Run(t.Context(), a, archive.AtLSN(m.at), p, o)
+		res, err := restore.Run(t.Context(), a, recovery.AtLSN(m.at), p, o)
 		if err != nil {
 			t.Fatalf("LSN %d, %+v: %v", m.at, o, err)
 		}
@@ -53,7 +53,7 @@ func TestEveryTransaction(t *testing.T) {
 		if o.NoDigest {
 			want = nil
 		}
-		if res.Asked != archive.AtLSN(m.at) || res.Reached.LSN != m.at || res.Reached.Tx != m.tx || res.Reached.Commit != m.commit ||
+		if res.Asked != recovery.AtLSN(m.at) || res.Reached.LSN != m.at || res.Reached.Tx != m.tx || res.Reached.Commit != m.commit ||
 			res.Rows != m.rows || (res.Bytes > 0) != (m.rows > 0) || !slices.Equal(res.Digests, want) || res.Elapsed <= 0 {
 			t.Errorf("LSN %d: result %+v, want %+v", m.at, res, m)
 		}

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/pack"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 	"github.com/tidemarkdb/tidemark/storage"
 )
@@ -114,15 +116,15 @@ func tamperings(w, other *world) []tampering {
 func twinOf(key, head string) string {
 	switch kindOf(key) {
 	case "manifest":
-		t, seq, _ := archive.ParseManifestKey(head)
-		return archive.ManifestKey(t, seq+1)
+		t, seq, _ := chain.ParseManifestKey(head)
+		return chain.ManifestKey(t, seq+1)
 	case "log", "run":
-		k, _ := archive.ParsePackKey(key)
+		k, _ := chain.ParsePackKey(key)
 		k.Nonce = strings.Repeat("0", 15) + "1"
 		return k.String()
 	case "checkpoint":
-		t, first, last, _ := archive.ParseCheckpointKey(key)
-		return archive.CheckpointKey(t, first, last+1)
+		t, first, last, _ := chain.ParseCheckpointKey(key)
+		return chain.CheckpointKey(t, first, last+1)
 	}
 	return ""
 }
@@ -174,12 +176,12 @@ func noSleep(context.Context, time.Duration) error { return nil }
 func identityTampered(t *testing.T, c tampering, err error) {
 	if err == nil && strings.Contains(c.name, "another archive's") {
 		a := openArchive(t, bucketOf(t, c.objects))
-		if _, err := a.Load(t.Context()); !errors.Is(err, archive.ErrWrongRepo) {
+		if _, err := a.Load(t.Context()); !errors.Is(err, chain.ErrWrongRepo) {
 			t.Errorf("got %v, want ErrWrongRepo", err)
 		}
 		return
 	}
-	if !(errors.Is(err, archive.ErrDamaged) || errors.Is(err, archive.ErrNotArchive)) || !strings.Contains(err.Error(), archive.IdentityKey) {
+	if !(errors.Is(err, chain.ErrDamaged) || errors.Is(err, archive.ErrNotArchive)) || !strings.Contains(err.Error(), archive.IdentityKey) {
 		t.Errorf("got %v, want ErrDamaged or ErrNotArchive that names %s", err, archive.IdentityKey)
 	}
 }
@@ -210,7 +212,7 @@ func (c *tampering) verify(t *testing.T, a *archive.Archive) (whole bool) {
 func (c *tampering) restore(t *testing.T, a *archive.Archive, m moment, whole bool) bool {
 	t.Helper()
 	p := new(place)
-	res, err := restore.Run(t.Context(), a, archive.AtLSN(m.at), p, restore.Options{TempDir: t.TempDir()})
+	res, err := restore.Run(t.Context(), a, recovery.AtLSN(m.at), p, restore.Options{TempDir: t.TempDir()})
 	if err == nil {
 		if err := p.holds(m); err != nil {
 			t.Fatalf("LSN %d: restored, and %v", m.at, err)
@@ -227,7 +229,7 @@ func (c *tampering) restore(t *testing.T, a *archive.Archive, m moment, whole bo
 		t.Errorf("LSN %d: %v", m.at, err)
 	}
 	named, typed := strings.Contains(err.Error(), c.key) || c.twin != "" && strings.Contains(err.Error(), c.twin), false
-	for _, want := range []error{archive.ErrDamaged, archive.ErrChain, archive.ErrManifest, archive.ErrWrongRepo, pack.ErrCorrupt, storage.ErrNotFound} {
+	for _, want := range []error{chain.ErrDamaged, chain.ErrBroken, chain.ErrManifest, chain.ErrWrongRepo, pack.ErrCorrupt, storage.ErrNotFound} {
 		typed = typed || errors.Is(err, want)
 	}
 	if !named || !typed {

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 )
@@ -154,9 +154,9 @@ func (p *place) holds(m moment) error {
 	case p.finished.LSN != m.at || p.finished.LastTx != m.tx || p.finished.Commit != m.commit || p.finished.LogHash.IsZero() != (m.at == 0):
 		return fmt.Errorf("it is %+v, want LSN %d, transaction %d, commit time %s", *p.finished, m.at, m.tx, m.commit)
 	}
-	var got []archive.CollectionDigest
+	var got []chain.CollectionDigest
 	for _, id := range slices.Sorted(maps.Keys(p.digests)) {
-		got = append(got, archive.CollectionDigest{Collection: id, Rows: p.digests[id].Rows, Digest: p.digests[id].Sum()})
+		got = append(got, chain.CollectionDigest{Collection: id, Rows: p.digests[id].Rows, Digest: p.digests[id].Sum()})
 	}
 	if !slices.Equal(got, m.digests) {
 		return fmt.Errorf("it has the wrong rows for LSN %d: %+v, want %+v", m.at, got, m.digests)

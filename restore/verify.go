@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/pack"
 	"github.com/tidemarkdb/tidemark/storage"
@@ -73,17 +74,17 @@ func Verify(ctx context.Context, a *archive.Archive, o VerifyOptions) (*Report, 
 	if o.Parallel <= 0 {
 		o.Parallel = 4
 	}
-	chain, err := a.VerifyChain(ctx)
+	links, err := a.VerifyChain(ctx)
 	if err != nil {
 		return nil, err
 	}
 	v := &verifier{a: a, o: o, known: make(map[string]bool), report: Report{Level: o.Level.String(),
-		Manifests: chain.Manifests, Objects: chain.Objects, Bytes: chain.Bytes, Findings: chain.Findings}}
-	for _, f := range chain.Findings {
+		Manifests: links.Manifests, Objects: links.Objects, Bytes: links.Bytes, Findings: links.Findings}}
+	for _, f := range links.Findings {
 		v.known[f.Key] = true
 	}
-	if o.Level > LevelChain && chain.State != nil {
-		err = v.packs(ctx, chain.State)
+	if o.Level > LevelChain && links.State != nil {
+		err = v.packs(ctx, links.State)
 	}
 	slices.SortStableFunc(v.report.Findings, func(a, b archive.Finding) int { return strings.Compare(a.Key, b.Key) })
 	return &v.report, err
@@ -102,7 +103,7 @@ type verifier struct {
 }
 
 // packs checks segments and snapshots, several packs at once.
-func (v *verifier) packs(ctx context.Context, s *archive.State) error {
+func (v *verifier) packs(ctx context.Context, s *chain.State) error {
 	for i := range s.Segments {
 		v.all += int64(len(s.Segments[i].Body.Packs))
 	}
@@ -112,12 +113,12 @@ func (v *verifier) packs(ctx context.Context, s *archive.State) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(v.o.Parallel)
 	for i := range s.Segments {
-		seg := &segmentCheck{v: v, seq: s.Segments[i].Seq, key: archive.ManifestKey(s.Timeline, s.Segments[i].Seq), want: &s.Segments[i].Body}
+		seg := &segmentCheck{v: v, seq: s.Segments[i].Seq, key: chain.ManifestKey(s.Timeline, s.Segments[i].Seq), want: &s.Segments[i].Body}
 		before, _ := s.LogHashAt(seg.want.First - 1)
 		g.Go(func() error { return seg.run(ctx, before) })
 	}
 	for i := range s.Snapshots {
-		base := newBaseCheck(v, s.Snapshots[i].Seq, archive.ManifestKey(s.Timeline, s.Snapshots[i].Seq), &s.Snapshots[i].Body)
+		base := newBaseCheck(v, s.Snapshots[i].Seq, chain.ManifestKey(s.Timeline, s.Snapshots[i].Seq), &s.Snapshots[i].Body)
 		for n := range base.want.Runs {
 			g.Go(func() error { return base.run(ctx, n) })
 		}
@@ -134,7 +135,7 @@ func (v *verifier) packs(ctx context.Context, s *archive.State) error {
 // note turns what is wrong with an object into a finding. What kept us from
 // looking at it is put down, and ends the verification when it concerns the
 // whole store.
-func (v *verifier) note(ctx context.Context, key string, seq archive.Seq, err error) error {
+func (v *verifier) note(ctx context.Context, key string, seq chain.Seq, err error) error {
 	switch {
 	case err == nil:
 		return nil
@@ -155,7 +156,7 @@ func (v *verifier) note(ctx context.Context, key string, seq archive.Seq, err er
 
 // damage tells what an object is from what kept us from looking at it.
 func damage(err error) bool {
-	for _, e := range []error{pack.ErrCorrupt, pack.ErrVersion, pack.ErrLimit, archive.ErrDamaged, storage.ErrNotFound} {
+	for _, e := range []error{pack.ErrCorrupt, pack.ErrVersion, pack.ErrLimit, chain.ErrDamaged, storage.ErrNotFound} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -167,7 +168,7 @@ func damaged(key string, err error) error { return fmt.Errorf("%s: %w: %w", key,
 
 // pack proves one pack, with read at level records and as it lies below, and
 // reports whether it is good.
-func (v *verifier) pack(ctx context.Context, seq archive.Seq, ref pack.Ref, read func(*pack.Reader) error) (bool, error) {
+func (v *verifier) pack(ctx context.Context, seq chain.Seq, ref pack.Ref, read func(*pack.Reader) error) (bool, error) {
 	defer func() {
 		if n := v.done.Add(1); v.o.Progress != nil {
 			v.o.Progress(n, v.all)
@@ -193,13 +194,13 @@ func (v *verifier) pack(ctx context.Context, seq archive.Seq, ref pack.Ref, read
 // segmentCheck reads a segment as a restore does and works out its manifest again.
 type segmentCheck struct {
 	v    *verifier
-	seq  archive.Seq
+	seq  chain.Seq
 	key  string // of the manifest
-	want *archive.Segment
+	want *chain.Segment
 }
 
 func (c *segmentCheck) run(ctx context.Context, before change.Hash) error {
-	b := archive.NewSegmentBuilder(before)
+	b := chain.NewSegmentBuilder(before)
 	good := true // so far: what follows something damaged is looked at by itself
 	for _, ref := range c.want.Packs {
 		ok, err := c.v.pack(ctx, c.seq, ref, func(r *pack.Reader) error {
@@ -234,7 +235,7 @@ func (c *segmentCheck) run(ctx context.Context, before change.Hash) error {
 }
 
 // difference names the first field in which two segments differ, or returns "".
-func difference(a, b archive.Segment) string {
+func difference(a, b chain.Segment) string {
 	av, bv := reflect.ValueOf(a), reflect.ValueOf(b)
 	for i := range av.NumField() {
 		x, y := av.Field(i), bv.Field(i)
@@ -252,9 +253,9 @@ func difference(a, b archive.Segment) string {
 // digests again.
 type baseCheck struct {
 	v       *verifier
-	seq     archive.Seq
+	seq     chain.Seq
 	key     string // of the manifest
-	want    *archive.Snapshot
+	want    *chain.Snapshot
 	schemas map[change.CollectionID]*change.Schema
 
 	mu      sync.Mutex
@@ -264,7 +265,7 @@ type baseCheck struct {
 	digests map[change.CollectionID]*change.Digest // guarded by mu
 }
 
-func newBaseCheck(v *verifier, seq archive.Seq, key string, want *archive.Snapshot) *baseCheck {
+func newBaseCheck(v *verifier, seq chain.Seq, key string, want *chain.Snapshot) *baseCheck {
 	c := &baseCheck{v: v, seq: seq, key: key, want: want, left: len(want.Runs), rows: make([][2]pack.RowKey, len(want.Runs)),
 		schemas: make(map[change.CollectionID]*change.Schema), digests: make(map[change.CollectionID]*change.Digest)}
 	for _, s := range want.Schemas {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/capture"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
@@ -29,7 +30,7 @@ type moment struct {
 	tx      change.TxID
 	commit  change.Time
 	rows    int64
-	digests []archive.CollectionDigest
+	digests []chain.CollectionDigest
 }
 
 // A world is a database that was captured, and the objects of its archive.
@@ -96,7 +97,7 @@ func lookAt(db *embedded.DB) (m moment, err error) {
 	m = moment{at: view.Mark().LSN, tx: info.Tx, commit: info.Commit}
 	for _, id := range slices.Sorted(maps.Keys(all)) {
 		m.rows += all[id].Rows
-		m.digests = append(m.digests, archive.CollectionDigest{Collection: id, Rows: all[id].Rows, Digest: all[id].Sum()})
+		m.digests = append(m.digests, chain.CollectionDigest{Collection: id, Rows: all[id].Rows, Digest: all[id].Sum()})
 	}
 	return m, nil
 }
@@ -157,7 +158,7 @@ func (a *author) tell(ctx context.Context, arch *archive.Archive) error {
 				}
 			case 2:
 				a.w.label = a.w.moments[len(a.w.moments)-1].at
-				if err := arch.Label(ctx, archive.Label{Name: "calm", LSN: a.w.label}); err != nil {
+				if err := arch.Label(ctx, chain.Label{Name: "calm", LSN: a.w.label}); err != nil {
 					return err
 				}
 			}

@@ -53,14 +53,16 @@ func runVerify(ctx context.Context, c *console, name, levelName string) error {
 		p.update(done, all)
 	}})
 	p.close()
+	if r != nil { // also when something kept it from looking everywhere
+		for _, f := range r.Findings {
+			c.printf("damaged: %s\n", f)
+		}
+	}
 	if err != nil {
 		return err
 	}
 	if err := c.emit("verify", r); err != nil {
 		return err
-	}
-	for _, f := range r.Findings {
-		c.printf("damaged: %s\n", f)
 	}
 	checked := fmt.Sprintf("%s, %s (%s)", plural(r.Manifests, "manifest", "manifests"), plural(r.Objects, "object", "objects"), size(r.Bytes))
 	if level >= restore.LevelRecords {
