@@ -183,6 +183,8 @@ type bareLog struct {
 	blocks  [][]byte // of all goroutines
 	entries []bareEntry
 	scratch [8]byte
+	warmed  int // entries in front whose images were warmed
+	sink    byte
 }
 
 // key returns the key of an entry, valid until the next call. A short key is
@@ -288,8 +290,25 @@ func (t *bareTable) set(key, image []byte) error {
 	return t.w.Set(t.key, image)
 }
 
+// warm brings the images of the next entries into the processor's cache, many at once.
+func (l *bareLog) warm() {
+	const ahead, line = 128, 64
+	next := l.entries[:min(ahead, len(l.entries))]
+	for i := range next {
+		e := &next[i]
+		image := l.blocks[e.block][e.image : e.image+e.imageLen]
+		for at := 0; at < len(image); at += line {
+			l.sink += image[at]
+		}
+	}
+	l.warmed = len(next)
+}
+
 // setFirst takes the changes of the first key and writes what they leave of it.
 func (t *bareTable) setFirst(l *bareLog) error {
+	if l.warmed <= 0 {
+		l.warm()
+	}
 	e := &l.entries[0]
 	key := l.key(e)
 	n := 1
@@ -297,7 +316,7 @@ func (t *bareTable) setFirst(l *bareLog) error {
 		n++
 	}
 	e = &l.entries[n-1]
-	l.entries = l.entries[n:]
+	l.entries, l.warmed = l.entries[n:], l.warmed-n
 	if e.op == change.Delete {
 		return nil
 	}
