@@ -18,6 +18,8 @@ type customerSource struct {
 	log     *Customers
 	left    int           // changes to come
 	mark    driver.Mark   // where it starts
+	opened  chan struct{} // closed when the snapshot was opened
+	open    sync.Once
 	read    chan struct{} // closed when every change was read
 	readAll sync.Once
 	shown   chan struct{} // closed when the snapshot was closed
@@ -26,7 +28,7 @@ type customerSource struct {
 
 // newCustomerSource takes over a workload that stands at LSN 1.
 func newCustomerSource(seed uint64, rows, changes int) (*customerSource, error) {
-	s := &customerSource{left: changes, read: make(chan struct{}), shown: make(chan struct{})}
+	s := &customerSource{left: changes, opened: make(chan struct{}), read: make(chan struct{}), shown: make(chan struct{})}
 	var err error
 	if s.base, err = NewCustomers(seed, rows); err != nil {
 		return nil, err
@@ -58,15 +60,22 @@ func (s *customerSource) Changes(_ context.Context, after driver.Mark) (driver.C
 }
 
 func (s *customerSource) Snapshot(context.Context) (driver.Snapshot, error) {
+	s.open.Do(func() { close(s.opened) })
 	return &customerSnapshot{s}, nil
 }
 
 func (s *customerSource) Ack(context.Context, driver.Mark) error { return nil }
 
-// customerChanges is the log.
+// customerChanges is the log. It begins when the snapshot is open: one of the
+// database as it was would else come too late.
 type customerChanges struct{ *customerSource }
 
 func (c *customerChanges) Next(ctx context.Context) (*change.Tx, error) {
+	select {
+	case <-c.opened:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if c.left > 0 {
 		t, err := c.log.Next(c.left)
 		if err == nil {

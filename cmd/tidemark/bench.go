@@ -80,8 +80,8 @@ func newBenchCommit(c *console) *cobra.Command {
 	dirFlag(cmd, &o.Dir)
 	cmd.Flags().IntSliceVar(&o.Writers, "writers", []int{1, 8, 64}, "how many writers at once")
 	cmd.Flags().IntVar(&o.Rows, "rows", 1, "rows of a commit")
-	cmd.Flags().IntVar(&o.Rounds, "rounds", 21, "measurements of each")
-	cmd.Flags().DurationVar(&o.Slice, "slice", 200*time.Millisecond, "how long one measurement lasts")
+	cmd.Flags().IntVar(&o.Rounds, "rounds", 81, "measurements of each")
+	cmd.Flags().DurationVar(&o.Slice, "slice", 50*time.Millisecond, "how long one measurement lasts")
 	return cmd
 }
 
