@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/tidemarkdb/tidemark/archive"
@@ -94,6 +95,29 @@ func (l *life) inspect(spill string) *archived {
 		v.base = min(v.base, s.Snapshots[i].Body.LSN)
 	}
 	return v
+}
+
+// promises checks that no transaction has an effective time that was said to
+// be covered before it came.
+func (v *archived) promises() {
+	covered := change.Time(0)
+	for seq := chain.Seq(1); seq <= v.state.Seq; seq++ {
+		r, err := v.bucket.Read(v.rt.Context(), chain.ManifestKey(chain.MainTimeline, seq), 0, -1)
+		v.must(err)
+		raw, err := io.ReadAll(r)
+		v.must(errors.Join(err, r.Close()))
+		m, err := chain.DecodeManifest(raw)
+		v.must(err)
+		switch {
+		case m.Coverage != nil:
+			covered = m.Coverage.CoveredUntil
+		case m.Segment != nil:
+			if m.Segment.Effective.From <= covered {
+				v.fatalf("manifest %d brings effective time %d, after %d was covered", seq, m.Segment.Effective.From, covered)
+			}
+			covered = m.Segment.CoveredUntil
+		}
+	}
 }
 
 // resolve resolves a target.

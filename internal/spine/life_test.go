@@ -297,8 +297,8 @@ func (l *life) burst(plans []txPlan, after, percent int) {
 // A spy watches over what the source is told.
 type spy struct {
 	driver.Source
-	l   *life
-	arc *archive.Archive // a reader of its own, without faults
+	arc   *archive.Archive // a reader of its own, without faults
+	acked atomic.Uint64    // LSN
 }
 
 // Ack checks that what is acknowledged can be read by anybody.
@@ -310,7 +310,11 @@ func (s *spy) Ack(ctx context.Context, through driver.Mark) error {
 	if state.Last < through.LSN {
 		return fmt.Errorf("%w: LSN %d is acknowledged, the archive ends at %d", errSpy, through.LSN, state.Last)
 	}
-	return s.Source.Ack(ctx, through)
+	if err := s.Source.Ack(ctx, through); err != nil {
+		return err
+	}
+	s.acked.Store(uint64(through.LSN))
+	return nil
 }
 
 var errSpy = errors.New("acknowledged too early")
@@ -318,6 +322,7 @@ var errSpy = errors.New("acknowledged too early")
 // proc is a process that captures.
 type proc struct {
 	faulty *storagetest.Faulty
+	source *spy
 	cap    *capture.Capturer
 	cancel context.CancelFunc
 	done   chan struct{} // closed when it has ended
@@ -344,7 +349,8 @@ func (l *life) start() {
 	p := &proc{faulty: storagetest.NewFaulty(l.bucket), done: make(chan struct{})}
 	o := l.options
 	o.Takeover, o.GiveUpAfter, o.RetryMax, o.Now = true, time.Nanosecond, time.Millisecond, l.clock.time
-	p.cap = capture.New(l.openArchive(p.faulty), &spy{l.db.Source(), l, l.openArchive(l.bucket)}, o)
+	p.source = &spy{Source: l.db.Source(), arc: l.openArchive(l.bucket)}
+	p.cap = capture.New(l.openArchive(p.faulty), p.source, o)
 	ctx, cancel := context.WithCancel(l.rt.Context())
 	p.cancel = cancel
 	go func() {
@@ -493,6 +499,9 @@ func (l *life) sync() bool {
 	l.must(err)
 	if s.Last != m.LSN || s.LogHash != m.LogHash {
 		l.fatalf("Sync says LSN %d, hash %s, the archive holds LSN %d, hash %s", m.LSN, m.LogHash, s.Last, s.LogHash)
+	}
+	if acked := change.LSN(l.proc.source.acked.Load()); acked != m.LSN && len(s.Segments) > 0 {
+		l.fatalf("Sync says LSN %d, acknowledged is %d", m.LSN, acked)
 	}
 	return true
 }

@@ -173,6 +173,7 @@ func (l *life) settle(spill string) *archived {
 		return v
 	}
 	tiny := l.n(20, "tiny memory at") // in some places little memory must do
+	v.promises()
 	v.targets()
 	v.states(func(lsn change.LSN) int64 {
 		if lsn%20 == change.LSN(tiny) {
