@@ -24,7 +24,7 @@ import (
 )
 
 // defaultCases is how many histories are tried when nobody says otherwise.
-const defaultCases = "250"
+const defaultCases = "200"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -63,6 +63,9 @@ func TestEveryPoint(t *testing.T) {
 		}
 	})
 	t.Logf("%+v", *seen)
+	if n := seen; n.lives >= 200 && min(n.spills, n.restores, n.powerCuts, n.restarts, n.deaths, n.takeovers, n.bases, n.labels, n.checkpoints) == 0 {
+		t.Errorf("some things never happened in %d lives: %+v", n.lives, *n)
+	}
 	if left, err := filepath.Glob(filepath.Join(spill, "tidemark*")); err != nil || len(left) > 0 {
 		t.Errorf("left in the directory for spilling: %v %v", left, err)
 	}
