@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
@@ -97,5 +98,19 @@ func TestRefusedTargets(t *testing.T) {
 		if errors.As(err, &inside) && (inside.Before != w.moments[2].at || inside.Last != big.at || inside.Tx != big.tx) {
 			t.Errorf("%s: %+v", c.target, inside)
 		}
+	}
+}
+
+// TestPlanOfAnother executes a plan on an archive that it was not made for.
+func TestPlanOfAnother(t *testing.T) {
+	mine := openArchive(t, bucketOf(t, get(t, wholeWorld).objects))
+	theirs := openArchive(t, bucketOf(t, get(t, otherWorld).objects))
+	state, plan, err := restore.Prepare(t.Context(), mine, recovery.Latest())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := new(place)
+	if _, err := restore.Execute(t.Context(), theirs, state, plan, p, restore.Options{}); !errors.Is(err, chain.ErrWrongRepo) || len(p.calls) > 0 {
+		t.Errorf("%v after %v, want ErrWrongRepo before anything is called", err, p.calls)
 	}
 }

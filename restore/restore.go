@@ -93,6 +93,10 @@ func Run(ctx context.Context, a *archive.Archive, t recovery.Target, dst driver.
 // destination is as it was before; an error that wraps [ErrPreflight] came
 // before anything was written.
 func Execute(ctx context.Context, a *archive.Archive, state *chain.State, plan *recovery.Plan, dst driver.Target, o Options) (*Result, error) {
+	if id := a.Identity(); plan.Repo != id.Repo || plan.Timeline != a.Timeline() {
+		return nil, fmt.Errorf("the plan is for timeline %s of repository %s, this is timeline %s of %s: %w",
+			plan.Timeline, plan.Repo, a.Timeline(), id.Repo, chain.ErrWrongRepo)
+	}
 	l := newLoad(o, plan)
 	stop := l.report()
 	defer stop()
