@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/lmittmann/tint"
@@ -27,6 +28,7 @@ type console struct {
 	terminal bool // errs is a terminal
 	log      *slog.Logger
 	now      func() time.Time
+	warned   atomic.Bool // something was not as it must be, and was got around
 	closers  []io.Closer // what the command has opened and nobody else closes
 }
 
@@ -69,6 +71,13 @@ func (c *console) begin() {
 // color reports whether colours may be used on standard error.
 func (c *console) color() bool {
 	return c.terminal && !c.noColor && os.Getenv("NO_COLOR") == ""
+}
+
+// warn tells of something that is not as it must be but was got around. The
+// command then ends with the exit code for warnings.
+func (c *console) warn(err error) {
+	c.warned.Store(true)
+	c.log.Warn("got around some damage", "error", err)
 }
 
 // printf writes a line or more of a result in words.

@@ -10,12 +10,29 @@ import (
 	"github.com/tidemarkdb/tidemark/embedded"
 	"github.com/tidemarkdb/tidemark/flatfile"
 	"github.com/tidemarkdb/tidemark/history"
+	"github.com/tidemarkdb/tidemark/merge"
 	"github.com/tidemarkdb/tidemark/pack"
 	"github.com/tidemarkdb/tidemark/restore"
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
-// The exit codes. A script may rely on them.
+// exitHelp is the help topic about exit codes.
+const exitHelp = `A script may rely on these exit codes:
+
+    0  done
+    1  any other error
+    2  the command line, or what it names or holds, makes no sense
+    3  done, with warnings
+   10  archive or database missing or unreachable
+   11  another process holds the archive or the database, or has taken it over
+   20  the target lies outside what can be restored
+   21  the target lies in a gap
+   22  something is damaged
+   23  the destination already holds something
+   24  a restore could not start
+  130  interrupted`
+
+// The exit codes.
 const (
 	exitOK          = 0
 	exitOther       = 1
@@ -58,6 +75,7 @@ var exits = []struct {
 	{archive.ErrChain, exitCorrupt},
 	{archive.ErrManifest, exitCorrupt},
 	{pack.ErrCorrupt, exitCorrupt},
+	{merge.ErrDivergence, exitCorrupt},
 	{restore.ErrMismatch, exitCorrupt},
 	{embedded.ErrCorrupt, exitCorrupt},
 	{restore.ErrPreflight, exitPreflight},

@@ -87,8 +87,7 @@ func (c *console) openArchive(ctx context.Context, name string, write bool) (*ar
 	if err != nil {
 		return nil, err
 	}
-	a, err := archive.Open(ctx, bucket, archive.OpenOptions{
-		Warn: func(err error) { c.log.Warn("damage that was got around", "error", err) }})
+	a, err := archive.Open(ctx, bucket, archive.OpenOptions{Warn: c.warn})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

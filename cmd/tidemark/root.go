@@ -16,7 +16,10 @@ func run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) 
 	root := newRoot(c)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if err == nil {
+	switch {
+	case err == nil && c.warned.Load():
+		return exitWarnings
+	case err == nil:
 		return exitOK
 	}
 	if !c.ready {
@@ -81,6 +84,9 @@ See it work on real data:  tidemark demo`,
 	add("archive", newInit(c), newCapture(c), newSnapshot(c), newLabel(c), newStatus(c))
 	add("restore", newFind(c), newPlan(c), newRestore(c), newVerify(c))
 	add("tools", newDB(c), newDemo(c), newBench(c), newVersion(c))
+	root.AddCommand(
+		&cobra.Command{Use: "exit-codes", Short: "What the exit codes say", Long: exitHelp},
+		&cobra.Command{Use: "targets", Short: "How to say where a restore stops", Long: targetHelp})
 	return root
 }
 

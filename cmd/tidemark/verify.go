@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -55,13 +56,11 @@ func runVerify(ctx context.Context, c *console, name, levelName string) error {
 	p.close()
 	if r != nil { // also when something kept it from looking everywhere
 		for _, f := range r.Findings {
-			c.printf("damaged: %s\n", f)
+			c.printf("damaged: %s\n  want   %s\n  found  %s\n", f.Key, f.Want, f.Found)
 		}
+		err = errors.Join(err, c.emit("verify", r))
 	}
 	if err != nil {
-		return err
-	}
-	if err := c.emit("verify", r); err != nil {
 		return err
 	}
 	checked := fmt.Sprintf("%s, %s (%s)", plural(r.Manifests, "manifest", "manifests"), plural(r.Objects, "object", "objects"), size(r.Bytes))
