@@ -3,7 +3,6 @@ package merge
 import (
 	"slices"
 
-	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/pack"
 )
 
@@ -13,22 +12,28 @@ type sample struct {
 	weight int64 // bytes
 }
 
-// sampleEvery is how many held records one sample stands for.
-const sampleEvery = 64
+// sampleEvery is how many held records one sample stands for: a prime, so that
+// it does not fall on one place of transactions that are all alike.
+const sampleEvery = 61
 
-// samples picks some of the held records.
+// samples picks some of the held records: the first of each block that counts,
+// and about one in sampleEvery.
 func (h *held) samples() []sample {
 	var out []sample
-	n := 0
-	var weight int64
-	h.each(0, len(h.blocks), func(_, _ int, r *change.Record) {
-		weight += int64(len(r.Key) + len(r.Image))
-		if n%sampleEvery == 0 {
-			out = append(out, sample{rowKey(r), weight})
-			weight = 0
+	for b := range h.blocks {
+		recs := h.blocks[b].recs
+		for i := 0; i < len(recs); {
+			r := &recs[i]
+			from, takes := h.rules.takes(r.Collection)
+			if !takes || r.LSN < from || !isVersion(r) {
+				i++
+				continue
+			}
+			n := min(sampleEvery, len(recs)-i)
+			out = append(out, sample{rowKey(r), int64(n * (len(r.Key) + len(r.Image)))})
+			i += n
 		}
-		n++
-	})
+	}
 	return out
 }
 
