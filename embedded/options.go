@@ -71,6 +71,12 @@ type Options struct {
 	// out, and so about how much log Open may have to replay; 0 means 32 MiB.
 	MemTableBytes int64
 
+	// Fatal is called, from any goroutine, when the state store can no longer
+	// write its own files, on a full disk for one, and the process can't go on.
+	// It should say so and exit; what was acknowledged is safe. nil, or when it
+	// returns: panic.
+	Fatal func(error)
+
 	// Now is the clock of commit times, safe for concurrent use; nil means
 	// time.Now. It may step back.
 	Now func() time.Time

@@ -25,7 +25,7 @@ func stateOptions(fs vfs.FS, opts *Options, flushed func()) *pebble.Options {
 		MemTableSize:          uint64(opts.MemTableBytes),
 		CacheSize:             opts.CacheBytes,
 		L0CompactionThreshold: 4,
-		Logger:                quiet{},
+		Logger:                &stateLog{last: opts.Fatal},
 	}
 	if flushed != nil {
 		o.EventListener = &pebble.EventListener{FlushEnd: func(pebble.FlushInfo) { flushed() }}
@@ -33,23 +33,30 @@ func stateOptions(fs vfs.FS, opts *Options, flushed func()) *pebble.Options {
 	return o
 }
 
-// quiet drops what the state store wants to log: its errors are returned too.
-type quiet struct{}
+// stateLog drops what the state store wants to log, since its errors are
+// returned too, but for its last words.
+type stateLog struct {
+	last func(error) // Options.Fatal
+}
 
-func (quiet) Infof(string, ...any)  {}
-func (quiet) Errorf(string, ...any) {}
+func (*stateLog) Infof(string, ...any)  {}
+func (*stateLog) Errorf(string, ...any) {}
 
 // Fatalf is called when the state store can't go on, and must not return.
-func (quiet) Fatalf(format string, args ...any) {
-	panic("embedded: state: " + fmt.Sprintf(format, args...))
+func (l *stateLog) Fatalf(format string, args ...any) {
+	err := fmt.Errorf("%w: state: %s", ErrPoisoned, fmt.Sprintf(format, args...))
+	if l.last != nil {
+		l.last(err)
+	}
+	panic(err)
 }
 
 func openState(fs vfs.FS, dir string, opts *Options, flushed func()) (*pebble.DB, error) {
 	return openStore(fs.PathJoin(dir, stateName), stateOptions(fs, opts, flushed))
 }
 
-// openStore opens a state store. Pebble panics when it can't write its
-// directory, which here is an error as any other.
+// openStore opens a state store. Where Pebble panics because it can't write its
+// directory, and no [Options.Fatal] comes first, that is an error as any other.
 func openStore(name string, o *pebble.Options) (db *pebble.DB, err error) {
 	defer func() {
 		if r := recover(); r != nil {

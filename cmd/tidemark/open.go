@@ -118,11 +118,17 @@ func openDB(name string, create bool) (*embedded.DB, error) {
 	case err != nil:
 		return nil, err
 	case scheme == "embedded":
-		db, err := embedded.Open(path, embedded.Options{MustExist: !create})
+		db, err := embedded.Open(path, embedded.Options{MustExist: !create, Fatal: lastWords})
 		return db, withTry(err, embedded.ErrNoDatabase, "tidemark db create "+shell(name)+" COLLECTION COLUMN:TYPE…")
 	default:
 		return nil, unsupported("a database", scheme, wantDatabase)
 	}
+}
+
+// lastWords ends the program when a database can't go on at all.
+func lastWords(err error) {
+	os.Exit(newConsole(os.Stdin, os.Stdout, os.Stderr).fail(context.Background(),
+		hinted{err, "free some disk space, then run it again: what was committed is safe"}))
 }
 
 // openTarget returns the place that a restore is to make.
@@ -131,7 +137,7 @@ func openTarget(name string) (driver.Target, error) {
 	case err != nil:
 		return nil, err
 	case scheme == "embedded":
-		return embedded.NewTarget(path, embedded.Options{})
+		return embedded.NewTarget(path, embedded.Options{Fatal: lastWords})
 	default:
 		return nil, unsupported("a destination", scheme, wantDatabase)
 	}
