@@ -43,6 +43,8 @@ type Options struct {
 // Progress is how far a restore is.
 type Progress struct {
 	Phase string // "read", "load", "finish"
+	Read  int64  // records of the log read and sorted so far
+	Log   int64  // all of those
 	Rows  int64  // loaded so far
 	Total int64  // the plan's estimate of all rows
 	Bytes int64  // of keys and images loaded so far
@@ -105,7 +107,8 @@ func Execute(ctx context.Context, a *archive.Archive, state *chain.State, plan *
 	if err := dst.Preflight(ctx, wanted(plan, recovery.Reached{Point: plan.Point})); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPreflight, err)
 	}
-	rows, err := recovery.At(ctx, a.Bucket(), plan, recovery.AtOptions{Memory: o.Memory, TempDir: o.TempDir, Parts: o.Parts})
+	rows, err := recovery.At(ctx, a.Bucket(), plan, recovery.AtOptions{Memory: o.Memory, TempDir: o.TempDir, Parts: o.Parts,
+		Progress: l.read.Store})
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +160,9 @@ type load struct {
 	o       Options
 	plan    *recovery.Plan
 	began   time.Time
+	log     int64 // records of the log between base and target
 	phase   atomic.Int32
+	read    atomic.Int64 // of those
 	rows    atomic.Int64
 	bytes   atomic.Int64
 	mu      sync.Mutex
@@ -166,6 +171,10 @@ type load struct {
 
 func newLoad(o Options, plan *recovery.Plan) *load {
 	l := &load{o: o, plan: plan, began: time.Now(), digests: make(map[change.CollectionID]*change.Digest)}
+	l.log = int64(plan.Point.LSN)
+	if plan.Base != nil {
+		l.log -= int64(plan.Base.LSN)
+	}
 	for _, s := range plan.Schemas {
 		l.digests[s.Collection] = new(change.Digest)
 	}
@@ -241,7 +250,8 @@ func (l *load) report() (stop func()) {
 		return func() {}
 	}
 	say := func() {
-		l.o.Progress(Progress{Phase: phaseNames[l.phase.Load()], Rows: l.rows.Load(), Total: l.plan.Estimate.Rows, Bytes: l.bytes.Load()})
+		l.o.Progress(Progress{Phase: phaseNames[l.phase.Load()], Read: l.read.Load(), Log: l.log,
+			Rows: l.rows.Load(), Total: l.plan.Estimate.Rows, Bytes: l.bytes.Load()})
 	}
 	done := make(chan struct{})
 	ended := make(chan struct{})

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -66,9 +68,10 @@ func runRestore(ctx context.Context, c *console, name, dest string, f restoreFla
 	if err := c.emitPlan(target, plan); err != nil {
 		return err
 	}
-	p := c.progress("restore", "rows")
+	limitHeap(int64(f.memory))
+	p := c.progress("restore", "records")
 	res, err := restore.Execute(ctx, a, state, plan, dst, restore.Options{Memory: int64(f.memory), NoDigest: f.noDigest,
-		Progress: func(now restore.Progress) { p.update(now.Rows, now.Total) }})
+		Progress: func(now restore.Progress) { p.update(now.Read+now.Rows, now.Log+now.Total) }})
 	p.close()
 	if err != nil {
 		return withTry(damaged(err, name), driver.ErrNotEmpty, fmt.Sprintf("tidemark restore %s %s --to %s", shell(name), shell(dest+"-2"), shell(f.to)))
@@ -76,6 +79,14 @@ func runRestore(ctx context.Context, c *console, name, dest string, f restoreFla
 	c.printRestored(plan, res, dest)
 	res.Asked = target
 	return c.emit("restored", restored{Destination: dest, Result: res})
+}
+
+// limitHeap makes the garbage collector work harder before the process grows
+// far beyond the memory that a restore may use, unless GOMEMLIMIT says otherwise.
+func limitHeap(memory int64) {
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
+		debug.SetMemoryLimit(memory + memory/4 + 64<<20)
+	}
 }
 
 // printRestored reports what a restore has reached.
