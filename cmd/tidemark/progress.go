@@ -101,6 +101,7 @@ func (p *progress) draw() {
 			progressbar.OptionSetWidth(24),
 			progressbar.OptionEnableColorCodes(false),
 			progressbar.OptionClearOnFinish())
+		return // the rate is measured from here on
 	}
 	if all > 0 && p.done > all {
 		all = p.done
