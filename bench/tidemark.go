@@ -9,6 +9,7 @@ import (
 	"github.com/tidemarkdb/tidemark/capture"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/embedded"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 	"github.com/tidemarkdb/tidemark/storage"
 )
@@ -67,7 +68,7 @@ func restoreTidemark(ctx context.Context, j *job) (rows int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	res, err := restore.Run(ctx, a, archive.Latest(), dst, restore.Options{Memory: j.Memory})
+	res, err := restore.Run(ctx, a, recovery.Latest(), dst, restore.Options{Memory: j.Memory})
 	if err != nil {
 		return 0, err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/pack"
@@ -24,8 +25,8 @@ type base struct {
 	view    driver.Snapshot
 	cancel  context.CancelFunc
 	done    chan struct{}
-	section archive.Snapshot // set before done is closed
-	err     error            // likewise
+	section chain.Snapshot // set before done is closed
+	err     error          // likewise
 }
 
 // endsAt reports whether the base shows the state just after lsn. A segment
@@ -133,7 +134,7 @@ func (r *run) publishBase(work context.Context) {
 	var refused error // the chain does not take this base; that is no reason to end the log
 	r.start(work, "publish snapshot", func(ctx context.Context) error {
 		err := r.session.Snapshot(ctx, b.section)
-		if errors.Is(err, archive.ErrChain) && !errors.Is(err, archive.ErrFenced) || errors.Is(err, archive.ErrManifest) {
+		if errors.Is(err, chain.ErrBroken) && !errors.Is(err, chain.ErrFenced) || errors.Is(err, chain.ErrManifest) {
 			refused, err = fmt.Errorf("publish snapshot: %w", err), nil
 		}
 		return err
@@ -191,9 +192,9 @@ var errRestart = errors.New("the rows have to be read again")
 // write uploads the runs that are not stored yet, and returns what the manifest
 // says. After a failure of the store it may be called again: it reads the view
 // from its start, but stores only what is missing.
-func (w *baseWriter) write(ctx context.Context) (archive.Snapshot, error) {
+func (w *baseWriter) write(ctx context.Context) (chain.Snapshot, error) {
 	mark := w.view.Mark()
-	s := archive.Snapshot{LSN: mark.LSN, LogHash: mark.LogHash, Origin: archive.OriginSource,
+	s := chain.Snapshot{LSN: mark.LSN, LogHash: mark.LogHash, Origin: chain.OriginSource,
 		Taken: w.view.Taken(), Schemas: w.view.Schemas()}
 	digests := make(map[change.CollectionID]*change.Digest)
 	next, stop := iter.Pull2(rows(ctx, w.view, digests))
@@ -210,7 +211,7 @@ func (w *baseWriter) write(ctx context.Context) (archive.Snapshot, error) {
 	s.Runs = w.runs
 	for _, schema := range s.Schemas {
 		d := digests[schema.Collection]
-		s.Digests = append(s.Digests, archive.CollectionDigest{Collection: schema.Collection, Rows: d.Rows, Digest: d.Sum()})
+		s.Digests = append(s.Digests, chain.CollectionDigest{Collection: schema.Collection, Rows: d.Rows, Digest: d.Sum()})
 	}
 	return s, nil
 }
@@ -218,7 +219,7 @@ func (w *baseWriter) write(ctx context.Context) (archive.Snapshot, error) {
 // writeRun uploads one run, of at least one row, from the cursor on.
 func (w *baseWriter) writeRun(ctx context.Context, c *cursor, lsn change.LSN) error {
 	begun := false
-	ref, err := w.archive.PutPack(ctx, archive.RunPack, 0, lsn, func(out io.Writer) (pack.Ref, error) {
+	ref, err := w.archive.PutPack(ctx, chain.RunPack, 0, lsn, func(out io.Writer) (pack.Ref, error) {
 		if begun {
 			return pack.Ref{}, errRestart
 		}

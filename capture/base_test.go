@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/storage/storagetest"
 )
@@ -206,7 +206,7 @@ func TestSnapshotRefusedByTheChain(t *testing.T) {
 		c := w.capture(Options{})
 		w.src.set(func() { w.src.otherHash = true })
 		_, err := c.Snapshot(t.Context())
-		var broken *archive.ChainError
+		var broken *chain.RuleError
 		if !errors.As(err, &broken) || broken.Rule != "snapshot.log_hash" {
 			t.Errorf("error is %v", err)
 		}

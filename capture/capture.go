@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 )
@@ -99,8 +100,8 @@ func New(a *archive.Archive, src driver.Source, o Options) *Capturer {
 // error of the source, what was read before it is published and the epoch is
 // closed all the same. When ctx ends before the epoch is claimed, its error is
 // returned. Otherwise the error wraps
-//   - archive.ErrFenced when another capturer claimed the timeline,
-//   - archive.ErrLocked when another holds it and takes no pause,
+//   - chain.ErrFenced when another capturer claimed the timeline,
+//   - chain.ErrLocked when another holds it and takes no pause,
 //   - driver.ErrDiverged when the archive's history is not the source's,
 //   - driver.ErrLogLost when the source dropped its log before it was archived,
 //   - ErrUnfinished when CloseTimeout was not enough,
@@ -134,11 +135,11 @@ func (c *Capturer) Run(ctx context.Context) error {
 // part of its own history.
 func (c *Capturer) claim(ctx context.Context, id driver.Identity) (ch driver.Changes, session *archive.Session, err error) {
 	session, err = c.archive.Claim(ctx, archive.ClaimOptions{
-		Source:     archive.Source{Kind: id.Kind, System: id.System},
+		Source:     chain.Source{Kind: id.Kind, System: id.System},
 		Holder:     holder(),
 		Takeover:   c.o.Takeover,
 		StaleAfter: c.o.StaleAfter,
-		Mark: func(ctx context.Context, s *archive.State) (driver.Mark, error) {
+		Mark: func(ctx context.Context, s *chain.State) (driver.Mark, error) {
 			if ch != nil { // the archive moved on since
 				if err := ch.Close(); err != nil {
 					return driver.Mark{}, err
@@ -162,7 +163,7 @@ func (c *Capturer) claim(ctx context.Context, id driver.Identity) (ch driver.Cha
 }
 
 // resumeMark returns the archive's end as a mark of the source.
-func (c *Capturer) resumeMark(ctx context.Context, s *archive.State, id driver.Identity) (driver.Mark, error) {
+func (c *Capturer) resumeMark(ctx context.Context, s *chain.State, id driver.Identity) (driver.Mark, error) {
 	if !s.Started {
 		mark, err := c.source.Start(ctx)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/storage"
@@ -292,13 +293,13 @@ func TestSecondCapturer(t *testing.T) {
 		first := w.capture(Options{})
 		first.sync()
 		second := w.capture(Options{})
-		wantError(t, second.wait(), archive.ErrLocked)
+		wantError(t, second.wait(), chain.ErrLocked)
 
 		third := w.capture(Options{Takeover: true})
 		third.sync()
 		w.src.set(func() { w.src.acks = nil })
 		w.src.fill(3, 10)
-		wantError(t, first.wait(), archive.ErrFenced)
+		wantError(t, first.wait(), chain.ErrFenced)
 		third.sync()
 		synctest.Wait()
 		if n := len(w.src.acks); n != 1 {
@@ -320,7 +321,7 @@ func TestStaleEpoch(t *testing.T) {
 			t.Error("a close that was not published is no error")
 		}
 		plain := Options{}
-		wantError(t, w.captureOn(w.bucket, plain).wait(), archive.ErrLocked)
+		wantError(t, w.captureOn(w.bucket, plain).wait(), chain.ErrLocked)
 		seconds(61)
 		second := w.captureOn(w.bucket, plain)
 		second.sync()

@@ -3,7 +3,7 @@ package capture
 import (
 	"testing"
 
-	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/storage/storagetest"
 )
 
@@ -13,7 +13,7 @@ func TestCheckpoints(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t)
 		const every = 5
-		grow := func(n int) *archive.State {
+		grow := func(n int) *chain.State {
 			c := w.capture(Options{CheckpointEvery: every})
 			for range n {
 				w.src.fill(1, 10)
@@ -36,7 +36,7 @@ func TestCheckpoints(t *testing.T) {
 			t.Errorf("%d manifests have %d checkpoints, want at least 3", s.Seq, n)
 		}
 		w.faulty.SetRules(storagetest.Rule{Op: storagetest.OpCreate, Fault: storagetest.Before, Times: -1,
-			Key: func(key string) bool { _, _, _, err := archive.ParseCheckpointKey(key); return err == nil }})
+			Key: func(key string) bool { _, _, _, err := chain.ParseCheckpointKey(key); return err == nil }})
 		n, last := len(s.Checkpoints), s.Last
 		if s = grow(12); len(s.Checkpoints) != n {
 			t.Errorf("checkpoints went from %d to %d although the store refuses them", n, len(s.Checkpoints))

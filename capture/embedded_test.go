@@ -16,6 +16,7 @@ import (
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 	"github.com/tidemarkdb/tidemark/storage"
 	"github.com/tidemarkdb/tidemark/storage/storagetest"
@@ -156,15 +157,15 @@ func prove(t *testing.T, a *archive.Archive, db *embedded.DB) {
 	if m := view.Mark(); m.LSN != s.Last || m.LogHash != s.LogHash || len(s.Snapshots) != 3 {
 		t.Errorf("the archive ends at LSN %d with %d bases, the database at %d", s.Last, len(s.Snapshots), m.LSN)
 	}
-	point, err := archive.Resolve(ctx, a.Bucket(), s, archive.Latest())
+	point, err := recovery.Resolve(ctx, a.Bucket(), s, recovery.Latest())
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := archive.MakePlan(s, point)
+	plan, err := recovery.MakePlan(s, point)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, err := archive.At(ctx, a.Bucket(), plan, archive.AtOptions{TempDir: t.TempDir()})
+	rows, err := recovery.At(ctx, a.Bucket(), plan, recovery.AtOptions{TempDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

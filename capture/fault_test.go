@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/storage"
 	"github.com/tidemarkdb/tidemark/storage/storagetest"
@@ -327,7 +327,7 @@ func TestTakeoverAtEveryOperation(t *testing.T) {
 				seconds(1)
 				w.work(first)
 				seconds(60)
-				if s := w.load(); first.err != nil && !errors.Is(first.err, archive.ErrFenced) && s.Epoch > 1 {
+				if s := w.load(); first.err != nil && !errors.Is(first.err, chain.ErrFenced) && s.Epoch > 1 {
 					t.Errorf("the first capturer ended with %v", first.err)
 				}
 				second.sync()
@@ -347,7 +347,7 @@ func TestRefusedManifestIsFinal(t *testing.T) {
 		c.sync()
 		w.src.commit(insert(7, 1, "x")) // no such collection
 		err := c.wait()
-		wantError(t, err, archive.ErrChain)
+		wantError(t, err, chain.ErrBroken)
 		if !strings.Contains(err.Error(), "collection 7") {
 			t.Errorf("error is %v", err)
 		}
@@ -358,6 +358,6 @@ func TestRefusedManifestIsFinal(t *testing.T) {
 		c.sync()
 		w.src.set(func() { w.src.position = "\xff" }) // not UTF-8: no manifest can say it
 		w.src.fill(1, 10)
-		wantError(t, c.wait(), archive.ErrManifest)
+		wantError(t, c.wait(), chain.ErrManifest)
 	})
 }

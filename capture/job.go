@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 )
 
 // job is one publication under way beside the loop.
@@ -75,8 +76,8 @@ func isSourceError(err error) bool {
 }
 
 // final lists what no further attempt can change.
-var final = []error{archive.ErrFenced, archive.ErrLocked, archive.ErrChain, archive.ErrDamaged, archive.ErrManifest,
-	archive.ErrNotArchive, archive.ErrVersion, archive.ErrWrongRepo}
+var final = []error{chain.ErrFenced, chain.ErrLocked, chain.ErrBroken, chain.ErrDamaged, chain.ErrManifest,
+	archive.ErrNotArchive, chain.ErrVersion, chain.ErrWrongRepo}
 
 func isFinal(err error) bool {
 	return isSourceError(err) || slices.ContainsFunc(final, func(f error) bool { return errors.Is(err, f) })

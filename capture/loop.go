@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 )
@@ -29,7 +30,7 @@ type run struct {
 	job       *job        // being published; nil when nothing is
 
 	lastPublish time.Time
-	checkpoint  archive.Seq // make one when the chain is this long
+	checkpoint  chain.Seq // make one when the chain is this long
 	syncs       []pendingSync
 	snapshots   []request // waiting for their turn
 	base        *base     // the snapshot being taken; nil for none
@@ -47,7 +48,7 @@ func newRun(c *Capturer, ch driver.Changes, session *archive.Session) *run {
 	mark := driver.Mark{LSN: s.Last, LogHash: s.LogHash, Position: s.Position}
 	r := &run{Capturer: c, changes: ch, session: session, read: mark, published: mark,
 		effective: s.Effective, covered: s.CoveredUntil, lastPublish: time.Now()}
-	r.checkpoint = archive.Seq(c.o.CheckpointEvery)
+	r.checkpoint = chain.Seq(c.o.CheckpointEvery)
 	if n := len(s.Checkpoints); n > 0 {
 		r.checkpoint += s.Checkpoints[n-1].Body.Last
 	}
@@ -145,7 +146,7 @@ func (r *run) add(ctx, work context.Context, tx *change.Tx) error {
 	if tx.Commit > r.now { // else any later time is as good
 		r.now = r.o.Now()
 	}
-	tx.Effective = archive.Effective(r.effective, r.covered, tx.Commit, r.now)
+	tx.Effective = chain.Effective(r.effective, r.covered, tx.Commit, r.now)
 	if err := open.add(tx); err != nil {
 		return &sourceError{fmt.Errorf("transaction %d of the source at LSN %d: %w", tx.ID, tx.First(), err)}
 	}
@@ -307,7 +308,7 @@ func (r *run) publishCheckpoint(work context.Context) {
 		}
 		return nil
 	}, func(context.Context) error {
-		r.checkpoint = r.session.State().Seq + archive.Seq(r.o.CheckpointEvery)
+		r.checkpoint = r.session.State().Seq + chain.Seq(r.o.CheckpointEvery)
 		return nil
 	})
 }

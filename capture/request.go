@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/driver"
 )
 
@@ -24,7 +24,7 @@ func (q *request) dropped() bool { return q.ctx.Err() != nil }
 
 type reply struct {
 	mark     driver.Mark
-	snapshot *archive.Snapshot
+	snapshot *chain.Snapshot
 	err      error
 }
 
@@ -38,7 +38,7 @@ func (c *Capturer) Sync(ctx context.Context) (driver.Mark, error) {
 
 // Snapshot reads a base from the source and waits until it is archived. One is
 // taken at a time; others wait. One that has begun goes on when ctx ends.
-func (c *Capturer) Snapshot(ctx context.Context) (*archive.Snapshot, error) {
+func (c *Capturer) Snapshot(ctx context.Context) (*chain.Snapshot, error) {
 	r, err := c.ask(ctx, request{snapshot: true})
 	return r.snapshot, err
 }

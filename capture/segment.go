@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/pack"
@@ -15,14 +16,14 @@ import (
 // segment is the one being filled: a log pack in memory and what its manifest
 // will say.
 type segment struct {
-	builder *archive.SegmentBuilder
+	builder *chain.SegmentBuilder
 	pack    *pack.LogWriter
 	buf     bytes.Buffer
 	since   time.Time // when its first transaction was read
 }
 
 func newSegment(prev change.Hash) *segment {
-	s := &segment{builder: archive.NewSegmentBuilder(prev)}
+	s := &segment{builder: chain.NewSegmentBuilder(prev)}
 	s.pack = pack.NewLogWriter(&s.buf, pack.WriterOptions{})
 	return s
 }
@@ -40,7 +41,7 @@ func (s *segment) add(tx *change.Tx) error {
 
 // sealed is a segment that is ready to be published, as often as it takes.
 type sealed struct {
-	section archive.Segment
+	section chain.Segment
 	pack    []byte
 	ref     pack.Ref
 	mark    driver.Mark // its end
@@ -60,7 +61,7 @@ func (s *segment) seal(covered change.Time) (*sealed, error) {
 // publish uploads the pack, if an earlier attempt has not, and announces it.
 func (s *sealed) publish(ctx context.Context, a *archive.Archive, session *archive.Session) error {
 	if len(s.section.Packs) == 0 {
-		ref, err := a.PutPack(ctx, archive.LogPack, s.section.First, s.section.Last, func(w io.Writer) (pack.Ref, error) {
+		ref, err := a.PutPack(ctx, chain.LogPack, s.section.First, s.section.Last, func(w io.Writer) (pack.Ref, error) {
 			_, err := w.Write(s.pack)
 			return s.ref, err
 		})

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 )
@@ -180,7 +180,7 @@ func TestNamelessSource(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.src.id.System = ""
-		wantError(t, w.capture(Options{}).wait(), archive.ErrManifest)
+		wantError(t, w.capture(Options{}).wait(), chain.ErrManifest)
 		if s := w.load(); s.Seq != 0 {
 			t.Errorf("%d manifests", s.Seq)
 		}

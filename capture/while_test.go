@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/capture"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/embedded"
 	"github.com/tidemarkdb/tidemark/storage"
@@ -80,7 +81,7 @@ func TestWhileReturnsWhatWentWrong(t *testing.T) {
 			return ctx.Err()
 		})
 	})
-	if !errors.Is(err, archive.ErrLocked) {
+	if !errors.Is(err, chain.ErrLocked) {
 		t.Errorf("got %v, want ErrLocked", err)
 	}
 }

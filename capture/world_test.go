@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/pack"
@@ -46,7 +47,7 @@ func newWorldOn(t testing.TB, b storage.Bucket) *world {
 		switch {
 		case s.Last < m.LSN:
 			t.Errorf("LSN %d is acknowledged, the archive ends at %d", m.LSN, s.Last)
-		case n == 0 || !slices.ContainsFunc(s.Segments, func(g archive.Announced[archive.Segment]) bool {
+		case n == 0 || !slices.ContainsFunc(s.Segments, func(g chain.Announced[chain.Segment]) bool {
 			return g.Body.Last == m.LSN && g.Body.LogHash == m.LogHash && g.Body.Position == m.Position
 		}):
 			t.Errorf("acknowledged is %+v, which no segment ends with", m)
@@ -56,7 +57,7 @@ func newWorldOn(t testing.TB, b storage.Bucket) *world {
 }
 
 // load reads the chain anew, past all faults.
-func (w *world) load() *archive.State {
+func (w *world) load() *chain.State {
 	w.t.Helper()
 	a, err := archive.Open(context.Background(), w.bucket, archive.OpenOptions{})
 	if err != nil {
@@ -145,7 +146,7 @@ func (r *running) sync() driver.Mark {
 // check proves that the archive holds the source's history from its start to
 // the end of the chain, each transaction once, and its bases what the source
 // showed. It returns the chain.
-func (w *world) check() *archive.State {
+func (w *world) check() *chain.State {
 	w.t.Helper()
 	s := w.load()
 	want := w.src.txs
@@ -154,7 +155,7 @@ func (w *world) check() *archive.State {
 	}
 	hash := s.StartLog
 	for _, seg := range s.Segments {
-		b := archive.NewSegmentBuilder(hash)
+		b := chain.NewSegmentBuilder(hash)
 		for _, ref := range seg.Body.Packs {
 			for _, tx := range w.txs(ref) {
 				if err := b.Add(tx); err != nil {
@@ -186,7 +187,7 @@ func (w *world) check() *archive.State {
 
 // checkAll is check of a capture that is over: everything is archived and
 // acknowledged.
-func (w *world) checkAll() *archive.State {
+func (w *world) checkAll() *chain.State {
 	w.t.Helper()
 	s := w.check()
 	if s.Last != w.src.end() || w.src.acked() != s.Last {
@@ -196,7 +197,7 @@ func (w *world) checkAll() *archive.State {
 	return s
 }
 
-func (w *world) checkBase(b *archive.Snapshot) {
+func (w *world) checkBase(b *chain.Snapshot) {
 	w.t.Helper()
 	_, rows := w.src.state(b.LSN)
 	for _, ref := range b.Runs {
@@ -246,7 +247,7 @@ func (w *world) txs(ref pack.Ref) (out []*change.Tx) {
 }
 
 // segments returns the LSN where each segment ends.
-func segmentEnds(s *archive.State) (out []change.LSN) {
+func segmentEnds(s *chain.State) (out []change.LSN) {
 	for _, seg := range s.Segments {
 		out = append(out, seg.Body.Last)
 	}

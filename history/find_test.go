@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/pack"
 	"github.com/tidemarkdb/tidemark/storage/storagetest"
@@ -118,7 +118,7 @@ func (m *model) naive(q Query) (out []Transaction) {
 	for _, tx := range slices.Backward(m.txs) {
 		n := m.counted(q, tx)
 		if n >= max(1, q.MinRows) && (q.From == 0 || tx.Effective >= q.From) && (q.To == 0 || tx.Effective <= q.To) {
-			out = append(out, Transaction{archive.SizeOf(tx), n})
+			out = append(out, Transaction{chain.SizeOf(tx), n})
 		}
 	}
 	return out
@@ -126,7 +126,7 @@ func (m *model) naive(q Query) (out []Transaction) {
 
 // mayOpen reports whether a segment can't be answered for from its manifest:
 // there is room for a transaction that the query chooses among those left out.
-func (m *model) mayOpen(q Query, seg *archive.Segment) bool {
+func (m *model) mayOpen(q Query, seg *chain.Segment) bool {
 	if q.From != 0 && seg.Effective.To < q.From || q.To != 0 && seg.Effective.From > q.To {
 		return false
 	}
@@ -135,7 +135,7 @@ func (m *model) mayOpen(q Query, seg *archive.Segment) bool {
 		if tx.First() < seg.First || tx.Last() > seg.Last {
 			continue
 		}
-		if !slices.ContainsFunc(seg.Largest, func(l archive.TxSize) bool { return l.First == tx.First() }) {
+		if !slices.ContainsFunc(seg.Largest, func(l chain.TxSize) bool { return l.First == tx.First() }) {
 			rest += m.counted(q, tx)
 		}
 	}
@@ -286,8 +286,8 @@ func TestNames(t *testing.T) {
 	w.commit(setSchema(t, first), setSchema(t, gone))
 	w.commit(rows(change.Insert, 1, 1)...)
 	w.flush(pack.WriterOptions{})
-	base := archive.Snapshot{LSN: 3, LogHash: w.a.State().LogHash, Taken: 1, Schemas: []*change.Schema{first, gone},
-		Digests: []archive.CollectionDigest{{Collection: 1}, {Collection: 2}}}
+	base := chain.Snapshot{LSN: 3, LogHash: w.a.State().LogHash, Taken: 1, Schemas: []*change.Schema{first, gone},
+		Digests: []chain.CollectionDigest{{Collection: 1}, {Collection: 2}}}
 	w.commit(setSchema(t, &second), setSchema(t, &end))
 	w.commit(setSchema(t, &third), setSchema(t, schema(t, 3, "x")))
 	w.flush(pack.WriterOptions{})

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/pack"
 )
@@ -24,7 +25,7 @@ type Query struct {
 
 // Transaction is one that a [Query] chose.
 type Transaction struct {
-	archive.TxSize
+	chain.TxSize
 	Rows int64 // records that the query counts
 }
 
@@ -33,7 +34,7 @@ func (t *Transaction) JustBefore() change.LSN { return t.First - 1 }
 
 // Find yields the transactions that q chooses, newest first. It opens only the
 // segments whose manifest can't answer.
-func Find(ctx context.Context, a *archive.Archive, s *archive.State, q Query) iter.Seq2[Transaction, error] {
+func Find(ctx context.Context, a *archive.Archive, s *chain.State, q Query) iter.Seq2[Transaction, error] {
 	return func(yield func(Transaction, error) bool) {
 		q.MinRows = max(q.MinRows, 1)
 		ids, err := q.collections(s)
@@ -70,7 +71,7 @@ func Find(ctx context.Context, a *archive.Archive, s *archive.State, q Query) it
 
 // mostBeside returns how many of the records that the query is about a
 // transaction may have that the manifest does not describe.
-func (q *Query) mostBeside(ids map[change.CollectionID]bool, seg *archive.Segment) int64 {
+func (q *Query) mostBeside(ids map[change.CollectionID]bool, seg *chain.Segment) int64 {
 	rest := q.count(ids, seg.Counts)
 	for i := range seg.Largest {
 		rest -= q.count(ids, seg.Largest[i].Counts)
@@ -79,8 +80,8 @@ func (q *Query) mostBeside(ids map[change.CollectionID]bool, seg *archive.Segmen
 }
 
 // sizesOf reads what a segment's manifest leaves out.
-func sizesOf(ctx context.Context, a *archive.Archive, seg *archive.Segment) ([]archive.TxSize, error) {
-	out := make([]archive.TxSize, 0, seg.Txs)
+func sizesOf(ctx context.Context, a *archive.Archive, seg *chain.Segment) ([]chain.TxSize, error) {
+	out := make([]chain.TxSize, 0, seg.Txs)
 	for _, ref := range seg.Packs {
 		r, err := pack.Open(ctx, a.Bucket(), ref)
 		if err != nil {
@@ -95,7 +96,7 @@ func sizesOf(ctx context.Context, a *archive.Archive, seg *archive.Segment) ([]a
 }
 
 // appendSizes describes the transactions of a log pack, without decoding rows.
-func appendSizes(ctx context.Context, out []archive.TxSize, r *pack.Reader) ([]archive.TxSize, error) {
+func appendSizes(ctx context.Context, out []chain.TxSize, r *pack.Reader) ([]chain.TxSize, error) {
 	var begun []change.Record // of a transaction that goes on in the next block
 	for block, err := range r.Blocks(ctx, 0, len(r.Index().Blocks), pack.SkipKeys|pack.SkipImages) {
 		if err != nil {
@@ -112,7 +113,7 @@ func appendSizes(ctx context.Context, out []archive.TxSize, r *pack.Reader) ([]a
 				continue
 			}
 			tx := change.Tx{ID: p.ID, Commit: p.Commit, Effective: p.Effective, Records: records}
-			out = append(out, archive.SizeOf(&tx))
+			out = append(out, chain.SizeOf(&tx))
 			begun = begun[:0]
 		}
 	}
@@ -120,7 +121,7 @@ func appendSizes(ctx context.Context, out []archive.TxSize, r *pack.Reader) ([]a
 }
 
 // count adds up the records that the query is about; ids is nil for any collection.
-func (q *Query) count(ids map[change.CollectionID]bool, counts []archive.Count) int64 {
+func (q *Query) count(ids map[change.CollectionID]bool, counts []chain.Count) int64 {
 	var n int64
 	for _, c := range counts {
 		if ids != nil && !ids[c.Collection] {
@@ -137,7 +138,7 @@ func (q *Query) count(ids map[change.CollectionID]bool, counts []archive.Count) 
 
 // collections returns the IDs of every incarnation of the collection asked
 // for, or nil for any.
-func (q *Query) collections(s *archive.State) (map[change.CollectionID]bool, error) {
+func (q *Query) collections(s *chain.State) (map[change.CollectionID]bool, error) {
 	if q.Op != 0 && !q.Op.Valid() {
 		return nil, fmt.Errorf("a query for the operation %s, which there is not", q.Op)
 	}

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 )
 
@@ -14,18 +14,18 @@ var ErrNoCollection = errors.New("no such collection")
 
 // Names returns every name that each collection of the archive has had, the
 // latest last.
-func Names(s *archive.State) map[change.CollectionID][]string {
-	var all []archive.SchemaChange
+func Names(s *chain.State) map[change.CollectionID][]string {
+	var all []chain.SchemaChange
 	for _, snap := range s.Snapshots {
 		for _, schema := range snap.Body.Schemas {
-			all = append(all, archive.SchemaChange{LSN: snap.Body.LSN, Schema: schema})
+			all = append(all, chain.SchemaChange{LSN: snap.Body.LSN, Schema: schema})
 		}
 	}
 	for _, seg := range s.Segments {
 		all = append(all, seg.Body.Schemas...)
 	}
 	// A base may be published after changes that came later than it.
-	slices.SortStableFunc(all, func(a, b archive.SchemaChange) int { return cmp.Compare(a.LSN, b.LSN) })
+	slices.SortStableFunc(all, func(a, b chain.SchemaChange) int { return cmp.Compare(a.LSN, b.LSN) })
 	names := make(map[change.CollectionID][]string)
 	for _, c := range all {
 		have, name := names[c.Schema.Collection], c.Schema.Name

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/pack"
@@ -44,8 +45,8 @@ func newWorld(t fataler) *world {
 	if w.a, err = archive.Open(ctx, w.faulty, archive.OpenOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	w.session, err = w.a.Claim(ctx, archive.ClaimOptions{Source: archive.Source{Kind: "fake", System: "s1"},
-		Mark: func(context.Context, *archive.State) (driver.Mark, error) { return driver.Mark{}, nil }})
+	w.session, err = w.a.Claim(ctx, archive.ClaimOptions{Source: chain.Source{Kind: "fake", System: "s1"},
+		Mark: func(context.Context, *chain.State) (driver.Mark, error) { return driver.Mark{}, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,10 +73,10 @@ func (w *world) flush(o pack.WriterOptions) {
 	w.t.Helper()
 	ctx := context.Background()
 	w.clock++ // a segment covers its last time
-	b := archive.NewSegmentBuilder(w.a.State().LogHash)
+	b := chain.NewSegmentBuilder(w.a.State().LogHash)
 	txs := w.txs[w.sealed:]
 	w.sealed = len(w.txs)
-	ref, err := w.a.PutPack(ctx, archive.LogPack, txs[0].First(), txs[len(txs)-1].Last(), func(out io.Writer) (pack.Ref, error) {
+	ref, err := w.a.PutPack(ctx, chain.LogPack, txs[0].First(), txs[len(txs)-1].Last(), func(out io.Writer) (pack.Ref, error) {
 		p := pack.NewLogWriter(out, o)
 		for _, tx := range txs {
 			if err := p.AppendTx(tx); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/capture"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 )
@@ -96,7 +97,7 @@ func (c *console) withCapturer(ctx context.Context, dbName, archiveName string, 
 	}
 	cap := capture.New(a, db.Source(), f.options(c))
 	err = cap.While(ctx, func(ctx context.Context) error { return fn(ctx, cap, a) })
-	err = withTry(err, archive.ErrLocked, "stop the other capturer; if it is gone for good, add --takeover")
+	err = withTry(err, chain.ErrLocked, "stop the other capturer; if it is gone for good, add --takeover")
 	err = withTry(err, driver.ErrDiverged, "tidemark init another archive for this database")
 	if err != nil {
 		return damaged(err, archiveName)

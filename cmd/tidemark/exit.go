@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
@@ -12,6 +13,7 @@ import (
 	"github.com/tidemarkdb/tidemark/history"
 	"github.com/tidemarkdb/tidemark/merge"
 	"github.com/tidemarkdb/tidemark/pack"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 	"github.com/tidemarkdb/tidemark/storage"
 )
@@ -53,27 +55,27 @@ var exits = []struct {
 	err  error
 	code int
 }{
-	{archive.ErrOutside, exitOutside},
-	{archive.ErrInGap, exitGap},
-	{archive.ErrNoLabel, exitUsage},
-	{archive.ErrNoTx, exitOutside},
-	{archive.ErrInsideTx, exitUsage},
-	{archive.ErrNoPlan, exitCorrupt},
+	{recovery.ErrOutside, exitOutside},
+	{recovery.ErrInGap, exitGap},
+	{recovery.ErrNoLabel, exitUsage},
+	{recovery.ErrNoTx, exitOutside},
+	{recovery.ErrInsideTx, exitUsage},
+	{recovery.ErrNoPlan, exitCorrupt},
 	{errNoRow, exitOther},
-	{archive.ErrVersion, exitOther},
+	{chain.ErrVersion, exitOther},
 	{archive.ErrNotArchive, exitMissing},
 	{archive.ErrAlreadyInitialized, exitNotEmpty},
 	{archive.ErrForeign, exitNotEmpty},
 	{driver.ErrNotEmpty, exitNotEmpty},
-	{archive.ErrFenced, exitFenced},
-	{archive.ErrLocked, exitFenced},
+	{chain.ErrFenced, exitFenced},
+	{chain.ErrLocked, exitFenced},
 	{embedded.ErrLocked, exitFenced},
 	{embedded.ErrNoDatabase, exitMissing},
-	{archive.ErrDamaged, exitCorrupt},
+	{chain.ErrDamaged, exitCorrupt},
 	{driver.ErrDiverged, exitOther},
-	{archive.ErrLabelTaken, exitOther},
-	{archive.ErrChain, exitCorrupt},
-	{archive.ErrManifest, exitCorrupt},
+	{chain.ErrLabelTaken, exitOther},
+	{chain.ErrBroken, exitCorrupt},
+	{chain.ErrManifest, exitCorrupt},
 	{pack.ErrCorrupt, exitCorrupt},
 	{merge.ErrDivergence, exitCorrupt},
 	{restore.ErrMismatch, exitCorrupt},
@@ -135,7 +137,7 @@ func hint(err error) string {
 		return h.try
 	case errors.As(err, new(usageError)):
 		return "tidemark --help"
-	case errors.Is(err, archive.ErrVersion):
+	case errors.Is(err, chain.ErrVersion):
 		return "a newer tidemark; this one is shown by: tidemark version"
 	}
 	return ""

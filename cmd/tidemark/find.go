@@ -6,9 +6,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/history"
+	"github.com/tidemarkdb/tidemark/recovery"
 )
 
 type findFlags struct {
@@ -31,7 +32,7 @@ type found struct {
 
 type foundIn struct {
 	Name string `json:"name"`
-	archive.Count
+	chain.Count
 }
 
 func newFind(c *console) *cobra.Command {
@@ -116,7 +117,7 @@ func runFind(ctx context.Context, c *console, name string, f findFlags) error {
 
 func describe(tx *history.Transaction, names map[change.CollectionID][]string) *found {
 	r := &found{Time: tx.Effective, Commit: tx.Commit, First: tx.First, Last: tx.Last, Tx: tx.ID, Rows: tx.Rows,
-		JustBefore: archive.AtLSN(tx.JustBefore()).String()}
+		JustBefore: recovery.AtLSN(tx.JustBefore()).String()}
 	for _, n := range tx.Counts {
 		r.What = append(r.What, foundIn{Name: history.Name(names, n.Collection), Count: n})
 	}

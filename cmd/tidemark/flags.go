@@ -6,8 +6,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/recovery"
 )
 
 // targetForms says how a target is written, for help texts.
@@ -32,11 +32,11 @@ last transaction. Any other time is refused, never moved: the error names the
 nearest moments that can be restored.`
 
 // parseTarget reads the target that a flag gives.
-func parseTarget(flag, s string) (archive.Target, error) {
+func parseTarget(flag, s string) (recovery.Target, error) {
 	if s == "" {
-		return archive.Target{}, usageError{fmt.Errorf("%s is missing: %s", flag, targetForms)}
+		return recovery.Target{}, usageError{fmt.Errorf("%s is missing: %s", flag, targetForms)}
 	}
-	t, err := archive.ParseTarget(s)
+	t, err := recovery.ParseTarget(s)
 	if err != nil {
 		return t, usageError{fmt.Errorf("%s: %w", flag, err)}
 	}
@@ -48,7 +48,7 @@ func parseTime(flag, s string) (change.Time, error) {
 	if s == "" {
 		return 0, nil
 	}
-	t, err := archive.ParseTime(s)
+	t, err := recovery.ParseTime(s)
 	if err != nil {
 		return 0, usageError{fmt.Errorf("%s: %w", flag, err)}
 	}

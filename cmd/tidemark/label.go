@@ -7,7 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/recovery"
 )
 
 func newLabel(c *console) *cobra.Command {
@@ -32,7 +33,7 @@ func runLabel(ctx context.Context, c *console, name, label, at, note string) err
 	if err != nil {
 		return err
 	}
-	if err := archive.CheckLabel(label); err != nil {
+	if err := chain.CheckLabel(label); err != nil {
 		return usageError{err}
 	}
 	a, err := c.openArchive(ctx, name, true)
@@ -43,14 +44,14 @@ func runLabel(ctx context.Context, c *console, name, label, at, note string) err
 	if err != nil {
 		return err
 	}
-	point, err := archive.Resolve(ctx, a.Bucket(), s, target)
+	point, err := recovery.Resolve(ctx, a.Bucket(), s, target)
 	if err != nil {
 		return nearest(err, name)
 	}
-	l := archive.Label{Name: label, LSN: point.LSN, Note: note}
+	l := chain.Label{Name: label, LSN: point.LSN, Note: note}
 	if err := a.Label(ctx, l); err != nil {
-		if broken := new(archive.ChainError); errors.Is(err, archive.ErrLabelTaken) && errors.As(err, &broken) {
-			return hinted{fmt.Errorf("%s: %w", broken.Detail, archive.ErrLabelTaken), "tidemark label " + shell(name) + " another-name"}
+		if broken := new(chain.RuleError); errors.Is(err, chain.ErrLabelTaken) && errors.As(err, &broken) {
+			return hinted{fmt.Errorf("%s: %w", broken.Detail, chain.ErrLabelTaken), "tidemark label " + shell(name) + " another-name"}
 		}
 		return err
 	}

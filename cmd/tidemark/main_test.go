@@ -18,6 +18,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
@@ -182,14 +184,14 @@ func TestExitCodes(t *testing.T) {
 		want int
 	}{
 		{errors.New("x"), exitOther},
-		{usageError{archive.ErrDamaged}, exitUsage},
+		{usageError{chain.ErrDamaged}, exitUsage},
 		{fmt.Errorf("a: %w", archive.ErrNotArchive), exitMissing},
 		{&archive.LockedError{}, exitFenced},
-		{&archive.UnrestorableError{}, exitOutside},
-		{&archive.UnrestorableError{Gap: &archive.Gap{}}, exitGap},
-		{&archive.ChainError{Err: archive.ErrVersion}, exitOther},
-		{&archive.ChainError{}, exitCorrupt},
-		{reported{archive.ErrDamaged}, exitCorrupt},
+		{&recovery.UnrestorableError{}, exitOutside},
+		{&recovery.UnrestorableError{Gap: &chain.Gap{}}, exitGap},
+		{&chain.RuleError{Err: chain.ErrVersion}, exitOther},
+		{&chain.RuleError{}, exitCorrupt},
+		{reported{chain.ErrDamaged}, exitCorrupt},
 		{context.Canceled, exitInterrupted},
 	} {
 		if got := exitCode(tt.err); got != tt.want {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
 	"github.com/tidemarkdb/tidemark/storage"
@@ -95,7 +96,7 @@ func (c *console) openArchive(ctx context.Context, name string, write bool) (*ar
 }
 
 // openState opens an archive for reading and reads its chain.
-func (c *console) openState(ctx context.Context, name string) (*archive.Archive, *archive.State, error) {
+func (c *console) openState(ctx context.Context, name string) (*archive.Archive, *chain.State, error) {
 	a, err := c.openArchive(ctx, name, false)
 	if err != nil {
 		return nil, nil, err

@@ -9,16 +9,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 )
 
 // planReport is a plan as --json prints it.
 type planReport struct {
-	Requested archive.Target `json:"requested"`
-	Includes  string         `json:"includes"` // in words
-	Hash      change.Hash    `json:"plan_hash"`
-	Plan      *archive.Plan  `json:"plan"`
+	Requested recovery.Target `json:"requested"`
+	Includes  string          `json:"includes"` // in words
+	Hash      change.Hash     `json:"plan_hash"`
+	Plan      *recovery.Plan  `json:"plan"`
 }
 
 func newPlan(c *console) *cobra.Command {
@@ -55,11 +57,11 @@ func runPlan(ctx context.Context, c *console, name, to string) error {
 	}
 	c.printTarget(target, plan)
 	c.printPlan(plan)
-	c.printf("\nrestore it with: tidemark restore %s DEST --to %s\n", shell(name), shell(archive.AtLSN(plan.Point.LSN).String()))
+	c.printf("\nrestore it with: tidemark restore %s DEST --to %s\n", shell(name), shell(recovery.AtLSN(plan.Point.LSN).String()))
 	return c.emitPlan(target, plan)
 }
 
-func (c *console) emitPlan(target archive.Target, plan *archive.Plan) error {
+func (c *console) emitPlan(target recovery.Target, plan *recovery.Plan) error {
 	hash, err := plan.Hash()
 	if err != nil {
 		return err
@@ -68,7 +70,7 @@ func (c *console) emitPlan(target archive.Target, plan *archive.Plan) error {
 }
 
 // prepare opens an archive and plans for a target.
-func (c *console) prepare(ctx context.Context, name string, target archive.Target) (*archive.Archive, *archive.State, *archive.Plan, error) {
+func (c *console) prepare(ctx context.Context, name string, target recovery.Target) (*archive.Archive, *chain.State, *recovery.Plan, error) {
 	a, err := c.openArchive(ctx, name, false)
 	if err != nil {
 		return nil, nil, nil, err
@@ -80,23 +82,23 @@ func (c *console) prepare(ctx context.Context, name string, target archive.Targe
 // nearest adds the way to the nearest restorable moment to an error that says
 // that a target can't be restored.
 func nearest(err error, name string) error {
-	var u *archive.UnrestorableError
-	var inside *archive.InsideTxError
+	var u *recovery.UnrestorableError
+	var inside *recovery.InsideTxError
 	switch {
 	case errors.As(err, &inside):
-		return hinted{err, fmt.Sprintf("tidemark plan %s --to %s", shell(name), archive.AtLSN(inside.Before))}
+		return hinted{err, fmt.Sprintf("tidemark plan %s --to %s", shell(name), recovery.AtLSN(inside.Before))}
 	case !errors.As(err, &u):
 		return err
 	case u.Before != nil:
-		return hinted{err, fmt.Sprintf("tidemark plan %s --to %s", shell(name), archive.AtLSN(u.Before.LSN))}
+		return hinted{err, fmt.Sprintf("tidemark plan %s --to %s", shell(name), recovery.AtLSN(u.Before.LSN))}
 	case u.After != nil:
-		return hinted{err, fmt.Sprintf("tidemark plan %s --to %s", shell(name), archive.AtLSN(u.After.LSN))}
+		return hinted{err, fmt.Sprintf("tidemark plan %s --to %s", shell(name), recovery.AtLSN(u.After.LSN))}
 	}
 	return hinted{err, "tidemark capture --once DB " + shell(name)}
 }
 
 // printTarget says what was asked for and what it leads to.
-func (c *console) printTarget(t archive.Target, plan *archive.Plan) {
+func (c *console) printTarget(t recovery.Target, plan *recovery.Plan) {
 	c.printf("target    %s\n", t.Describe())
 	p := plan.Point
 	c.printf("reached   LSN %d", p.LSN)
@@ -115,7 +117,7 @@ func (c *console) printTarget(t archive.Target, plan *archive.Plan) {
 }
 
 // printPlan says what is read, what comes out and what is left out.
-func (c *console) printPlan(p *archive.Plan) {
+func (c *console) printPlan(p *recovery.Plan) {
 	if b := p.Base; b == nil {
 		c.printf("base      none: the log starts at the empty database\n")
 	} else {
@@ -136,15 +138,15 @@ func (c *console) printPlan(p *archive.Plan) {
 	c.printf("discards  %s\n", discards(p.Discards))
 }
 
-func originName(o archive.Origin) string {
-	if o == archive.OriginSynthetic {
+func originName(o chain.Origin) string {
+	if o == chain.OriginSynthetic {
 		return "archive"
 	}
 	return "database"
 }
 
 // discards says what the archive holds after a target.
-func discards(d archive.Discards) string {
+func discards(d recovery.Discards) string {
 	if d.Records == 0 {
 		return "nothing: this is the end of the archive"
 	}

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/driver"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 )
 
@@ -90,7 +90,7 @@ func limitHeap(memory int64) {
 }
 
 // printRestored reports what a restore has reached.
-func (c *console) printRestored(plan *archive.Plan, r *restore.Result, dest string) {
+func (c *console) printRestored(plan *recovery.Plan, r *restore.Result, dest string) {
 	c.printf("restored %s, %s, to %s in %s\n", plural(r.Rows, "row", "rows"), size(r.Bytes), dest, span(r.Elapsed))
 	if len(r.Digests) > 0 {
 		names := make(map[any]string)

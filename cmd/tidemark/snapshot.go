@@ -7,6 +7,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/capture"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 )
 
@@ -38,7 +39,7 @@ faster; nothing else depends on them.`,
 }
 
 func runSnapshot(ctx context.Context, c *console, dbName, archiveName string, f captureFlags) error {
-	var base *archive.Snapshot
+	var base *chain.Snapshot
 	return c.withCapturer(ctx, dbName, archiveName, f, func(ctx context.Context, cap *capture.Capturer, _ *archive.Archive) (err error) {
 		base, err = cap.Snapshot(ctx)
 		return err

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/history"
 	"github.com/tidemarkdb/tidemark/recovery"
@@ -15,31 +15,31 @@ import (
 
 // status is what an archive says of itself.
 type status struct {
-	Repo      archive.RepoID     `json:"repo"`
-	Timeline  archive.TimelineID `json:"timeline"`
-	Source    archive.Source     `json:"source"`
-	Seq       archive.Seq        `json:"manifests"`
-	Head      change.Hash        `json:"head"`
-	LSN       change.LSN         `json:"lsn"`
-	Windows   []archive.Window   `json:"windows"`
-	Covered   change.Time        `json:"covered_until"`
-	RPO       float64            `json:"rpo_seconds"` // how old the last covered moment is; −1 when nothing is restorable
-	Capturing bool               `json:"capturing"`
-	Capturer  string             `json:"capturer,omitempty"`
-	Seen      change.Time        `json:"capturer_seen,omitempty"`
-	Segments  int                `json:"segments"`
-	Snapshots int                `json:"snapshots"`
-	Gaps      int                `json:"gaps"`
-	Bytes     int64              `json:"bytes"` // of log and snapshots, as stored
-	Labels    []labelReport      `json:"labels"`
-	Live      []string           `json:"collections"`
-	last      *archive.Snapshot  // the newest base
+	Repo      chain.RepoID      `json:"repo"`
+	Timeline  chain.TimelineID  `json:"timeline"`
+	Source    chain.Source      `json:"source"`
+	Seq       chain.Seq         `json:"manifests"`
+	Head      change.Hash       `json:"head"`
+	LSN       change.LSN        `json:"lsn"`
+	Windows   []recovery.Window `json:"windows"`
+	Covered   change.Time       `json:"covered_until"`
+	RPO       float64           `json:"rpo_seconds"` // how old the last covered moment is; −1 when nothing is restorable
+	Capturing bool              `json:"capturing"`
+	Capturer  string            `json:"capturer,omitempty"`
+	Seen      change.Time       `json:"capturer_seen,omitempty"`
+	Segments  int               `json:"segments"`
+	Snapshots int               `json:"snapshots"`
+	Gaps      int               `json:"gaps"`
+	Bytes     int64             `json:"bytes"` // of log and snapshots, as stored
+	Labels    []labelReport     `json:"labels"`
+	Live      []string          `json:"collections"`
+	last      *chain.Snapshot   // the newest base
 	names     map[change.CollectionID][]string
 }
 
 type labelReport struct {
-	archive.Label
-	Seq archive.Seq `json:"seq"`
+	chain.Label
+	Seq chain.Seq `json:"seq"`
 }
 
 func newStatus(c *console) *cobra.Command {
@@ -69,7 +69,7 @@ func runStatus(ctx context.Context, c *console, name string) error {
 	return nil
 }
 
-func newStatusOf(s *archive.State, now time.Time) *status {
+func newStatusOf(s *chain.State, now time.Time) *status {
 	st := &status{Repo: s.Repo, Timeline: s.Timeline, Source: s.Source, Seq: s.Seq, Head: s.Head, LSN: s.Last,
 		Windows: recovery.Windows(s), Covered: max(s.CoveredUntil, s.Effective), RPO: -1, Capturing: s.EpochOpen, Segments: len(s.Segments),
 		Snapshots: len(s.Snapshots), Gaps: len(s.Gaps), names: history.Names(s)}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/restore"
 )
 
@@ -72,5 +72,5 @@ func runVerify(ctx context.Context, c *console, name, levelName string) error {
 		return nil
 	}
 	c.printf("%s found in %s, at level %s\n", plural(int64(len(r.Findings)), "problem", "problems"), checked, r.Level)
-	return reported{archive.ErrDamaged}
+	return reported{chain.ErrDamaged}
 }

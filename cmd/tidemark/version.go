@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 )
 
 // version is set by the linker for a release.
@@ -26,7 +26,7 @@ func newVersion(c *console) *cobra.Command {
 		Short: "Print the version, and the archive format it writes",
 		Args:  args(),
 		RunE: func(*cobra.Command, []string) error {
-			v := versionReport{Version: version, Format: archive.FormatVersion, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
+			v := versionReport{Version: version, Format: chain.FormatVersion, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
 			if info, ok := debug.ReadBuildInfo(); ok {
 				for _, s := range info.Settings {
 					if s.Key == "vcs.revision" {

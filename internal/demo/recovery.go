@@ -10,11 +10,12 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
 	"github.com/tidemarkdb/tidemark/history"
+	"github.com/tidemarkdb/tidemark/recovery"
 )
 
 // find looks for the accident, as a person who only knows that cities are gone.
@@ -42,7 +43,7 @@ func (s *story) find(ctx context.Context) error {
 	return nil
 }
 
-func (s *story) target() string { return archive.AtLSN(s.res.JustBefore).String() }
+func (s *story) target() string { return recovery.AtLSN(s.res.JustBefore).String() }
 
 func (s *story) plan(ctx context.Context) error {
 	s.chapter("What would bring it back?")
@@ -162,7 +163,7 @@ func (s *story) archived(ctx context.Context) error {
 }
 
 // stored returns how many bytes of packs the archive holds.
-func stored(state *archive.State) (n int64) {
+func stored(state *chain.State) (n int64) {
 	for i := range state.Segments {
 		for _, p := range state.Segments[i].Body.Packs {
 			n += p.Size
