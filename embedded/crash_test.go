@@ -192,7 +192,8 @@ func TestFailedSyncPoisons(t *testing.T) {
 		mem := vfs.NewCrashableMem()
 		var armed atomic.Bool
 		inject := errorfs.InjectorFunc(func(op errorfs.Op) error {
-			if op.Kind == kind && strings.HasSuffix(op.Path, logSuffix) && armed.CompareAndSwap(true, false) {
+			// The first file is the one in use; the next is being prepared beside it.
+			if op.Kind == kind && strings.HasSuffix(op.Path, "0000000000000001"+logSuffix) && armed.CompareAndSwap(true, false) {
 				return errorfs.ErrInjected
 			}
 			return nil
