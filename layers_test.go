@@ -31,17 +31,18 @@ var layers = map[string]int{
 
 	"merge":             2,
 	"chain":             2,
-	"embedded":          2,
+	"embedded/txlog":    2,
 	"driver/drivertest": 2,
 
 	"archive":         3,
 	"recovery":        3,
-	"flatfile":        3,
+	"embedded":        3,
 	"chain/chaintest": 3,
 
-	"capture": 4,
-	"history": 4,
-	"restore": 4,
+	"capture":  4,
+	"history":  4,
+	"restore":  4,
+	"flatfile": 4,
 
 	"bench":         5,
 	"internal/demo": 5,

@@ -1,9 +1,11 @@
 package embedded
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -193,7 +195,7 @@ func TestFailedSyncPoisons(t *testing.T) {
 		var armed atomic.Bool
 		inject := errorfs.InjectorFunc(func(op errorfs.Op) error {
 			// The first file is the one in use; the next is being prepared beside it.
-			if op.Kind == kind && strings.HasSuffix(op.Path, "0000000000000001"+logSuffix) && armed.CompareAndSwap(true, false) {
+			if op.Kind == kind && strings.HasSuffix(op.Path, "0000000000000001.log") && armed.CompareAndSwap(true, false) {
 				return errorfs.ErrInjected
 			}
 			return nil
@@ -226,115 +228,79 @@ func TestFailedSyncPoisons(t *testing.T) {
 	}
 }
 
-// damage applies fn to the content of the last log file that holds frames.
-func damage(t *testing.T, fs vfs.FS, fn func(b []byte, frames []int64) []byte) {
+// lastLog returns the name and content of the last log file, and the offsets
+// of its frames.
+func lastLog(t *testing.T, fs vfs.FS) (name string, content []byte, frames []int) {
 	t.Helper()
-	l, err := openLog(fs, "db/log", dbID(t, fs), 4<<10)
+	names, err := fs.List("db/log")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := l.files[len(l.files)-1].logHeader
-	b, err := l.readFile(h.Number)
-	if err != nil {
+	name = fs.PathJoin("db/log", slices.Max(names))
+	if content, err = readAll(fs, name); err != nil {
 		t.Fatal(err)
 	}
-	var frames []int64
-	k := frameKey{h.Database, h.Number}
-	for off := int64(logHeaderSize); ; {
-		payload, _, ok := k.open(b[off:], off)
-		if !ok {
-			break
+	for off := 0; ; off++ {
+		i := bytes.Index(content[off:], []byte("tmfr"))
+		if i < 0 {
+			return name, content, frames
 		}
+		off += i
 		frames = append(frames, off)
-		off += frameHeaderSize + int64(len(payload))
-	}
-	b = fn(b, frames)
-	f, err := fs.Create(l.path(h.Number), vfs.WriteCategoryUnspecified)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.Write(b); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
 	}
 }
 
-func dbID(t *testing.T, fs vfs.FS) databaseID {
+// damageFrame flips a bit of a frame, counted from the last one of the log.
+func damageFrame(t *testing.T, fs vfs.FS, back int) {
 	t.Helper()
-	id, err := readIdentity(fs, "db")
+	name, content, frames := lastLog(t, fs)
+	content[frames[len(frames)-1-back]+60] ^= 1
+	f, err := fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := id.database()
-	if err != nil {
+	_, err = f.WriteAt(content, 0)
+	if err := errors.Join(err, f.Close()); err != nil {
 		t.Fatal(err)
 	}
-	return d
 }
 
-// TestTornTailAndCorruption damages the log of a database that was killed
-// before its state was written out.
-func TestTornTailAndCorruption(t *testing.T) {
+// TestDamagedLog damages the log of a database that was killed before its
+// state was written out.
+func TestDamagedLog(t *testing.T) {
 	const commits = 6
-	cases := []struct {
-		name string
-		fn   func(b []byte, frames []int64) []byte
-		want int64 // commits that remain; -1 for ErrCorrupt
-	}{
-		{"whole", func(b []byte, f []int64) []byte { return b }, commits},
-		{"last frame's payload", func(b []byte, f []int64) []byte { b[f[len(f)-1]+60] ^= 1; return b }, commits - 1},
-		{"last frame's length", func(b []byte, f []int64) []byte { b[f[len(f)-1]+25] ^= 1; return b }, commits - 1},
-		{"cut in the last frame", func(b []byte, f []int64) []byte { return b[:f[len(f)-1]+20] }, commits - 1},
-		{"cut at the last frame", func(b []byte, f []int64) []byte { return b[:f[len(f)-1]] }, commits - 1},
-		{"payload in the middle", func(b []byte, f []int64) []byte { b[f[len(f)-2]+60] ^= 1; return b }, -1},
-		{"length in the middle", func(b []byte, f []int64) []byte { b[f[len(f)-2]+26] ^= 0xff; return b }, -1},
-		{"header", func(b []byte, f []int64) []byte { b[30] ^= 1; return b }, -1},
-		{"frame moved over another", func(b []byte, f []int64) []byte { copy(b[f[1]:f[2]], b[f[2]:]); return b }, -1},
-		{"zeros in the middle", func(b []byte, f []int64) []byte { clear(b[f[1]:f[2]]); return b }, -1},
-		{"copy of a frame after the end", func(b []byte, f []int64) []byte { copy(b[len(b)-400:], b[f[0]:f[1]]); return b }, commits},
+	mem := vfs.NewCrashableMem()
+	db := mustOpen(t, "db", small(mem))
+	var load crashLoad
+	if err := load.create(db); err != nil {
+		t.Fatal(err)
 	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			mem := vfs.NewCrashableMem()
-			db := mustOpen(t, "db", small(mem))
-			var load crashLoad
-			if err := load.create(db); err != nil {
-				t.Fatal(err)
-			}
-			for range commits {
-				if err := load.commit(db); err != nil {
-					t.Fatal(err)
-				}
-			}
-			killed := mem.CrashClone(vfs.CrashCloneCfg{})
-			mustClose(t, db)
-			damage(t, killed, c.fn)
-			db, err := Open("db", small(killed))
-			if c.want < 0 {
-				if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), logSuffix) || !strings.Contains(err.Error(), "offset") {
-					t.Fatalf("Open: %v, want ErrCorrupt with file and offset", err)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { mustClose(t, db) }()
-			if n, err := load.check(db); n != c.want || err != nil {
-				t.Fatalf("%d commits, want %d: %v", n, c.want, err)
-			}
-			load.attempted.Store(c.want)
-			if err := load.commit(db); err != nil {
-				t.Fatal(err)
-			}
-			mustClose(t, db)
-			db = mustOpen(t, "db", small(killed))
-			if n, err := load.check(db); n != c.want+1 || err != nil {
-				t.Fatalf("after another commit %d commits, want %d: %v", n, c.want+1, err)
-			}
-		})
+	for range commits {
+		if err := load.commit(db); err != nil {
+			t.Fatal(err)
+		}
+	}
+	torn := mem.CrashClone(vfs.CrashCloneCfg{})
+	corrupt := mem.CrashClone(vfs.CrashCloneCfg{})
+	mustClose(t, db)
+
+	damageFrame(t, corrupt, 1)
+	_, err := Open("db", small(corrupt))
+	if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), ".log") || !strings.Contains(err.Error(), "offset") {
+		t.Errorf("Open with a damaged frame in the middle: %v, want ErrCorrupt with file and offset", err)
+	}
+
+	damageFrame(t, torn, 0)
+	for want := int64(commits - 1); want < commits+2; want++ {
+		db := mustOpen(t, "db", small(torn))
+		if n, err := load.check(db); n != want || err != nil {
+			t.Fatalf("%d commits, want %d: %v", n, want, err)
+		}
+		load.attempted.Store(want)
+		if err := load.commit(db); err != nil {
+			t.Fatal(err)
+		}
+		mustClose(t, db)
 	}
 }
 
@@ -352,7 +318,7 @@ func TestStateAheadOfLogIsCorrupt(t *testing.T) {
 		}
 	}
 	mustClose(t, db)
-	damage(t, mem, func(b []byte, f []int64) []byte { b[f[len(f)-1]+60] ^= 1; return b })
+	damageFrame(t, mem, 0)
 	if _, err := Open("db", small(mem)); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "the state is at 14") {
 		t.Errorf("Open: %v", err)
 	}

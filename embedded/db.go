@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/apply"
 	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/embedded/txlog"
 )
 
 // DB is an open database. Its methods are safe for concurrent use.
@@ -19,7 +20,7 @@ type DB struct {
 	opts   *Options
 	lock   io.Closer
 	state  *pebble.DB
-	log    *logDir
+	log    *txlog.Log
 	system string
 
 	mu      sync.Mutex      // held by the one writer
@@ -92,7 +93,7 @@ func (db *DB) start() error {
 	if err != nil {
 		return err
 	}
-	d, err := id.database()
+	logOpts, err := logOptions(fs, db.dir, id, db.opts)
 	if err != nil {
 		return err
 	}
@@ -101,8 +102,8 @@ func (db *DB) start() error {
 	if db.state, err = openState(fs, db.dir, db.opts, db.flushed); err != nil {
 		return err
 	}
-	if db.log, err = openLog(fs, fs.PathJoin(db.dir, logDirName), d, db.opts.LogFileBytes); err != nil {
-		return err
+	if db.log, err = txlog.Open(logOpts); err != nil {
+		return logErr(err)
 	}
 	p, err := readProgress(db.state, false)
 	if err != nil {
@@ -138,14 +139,14 @@ const replayBatch = 4 << 20
 
 func (r *replay) run() error {
 	r.begin()
-	if err := r.db.log.recover(r.LSN, r.tx); err != nil {
-		return err
+	if err := r.db.log.Recover(r.LSN, r.tx); err != nil {
+		return logErr(err)
 	}
-	end := r.db.log.end
+	end, hash := r.db.log.End()
 	switch {
-	case end.LSN < r.seen:
-		return fmt.Errorf("the log ends at LSN %d, the state is at %d: %w", end.LSN, r.seen, ErrCorrupt)
-	case end.LSN == r.seen && end.Hash != r.hash:
+	case end < r.seen:
+		return fmt.Errorf("the log ends at LSN %d, the state is at %d: %w", end, r.seen, ErrCorrupt)
+	case end == r.seen && hash != r.hash:
 		return r.foreign()
 	}
 	return r.flush()
@@ -161,23 +162,23 @@ func (r *replay) begin() {
 	r.size = 0
 }
 
-func (r *replay) tx(t logTx) error {
-	if t.Last() == r.seen && t.hash != r.hash {
+func (r *replay) tx(t txlog.Tx) error {
+	if t.Last() == r.seen && t.Hash != r.hash {
 		return r.foreign()
 	}
-	outcome, err := r.applier.Tx(t.Tx, t.canonical)
+	outcome, err := r.applier.Tx(t.Tx, t.Canonical)
 	if err != nil {
 		return fmt.Errorf("replay: %w: %w", err, ErrCorrupt)
 	}
 	if outcome == apply.Skipped {
 		return nil
 	}
-	if r.applier.Hash != t.hash {
+	if r.applier.Hash != t.Hash {
 		return r.foreign()
 	}
-	r.progress = progress{LSN: t.Last(), Hash: t.hash, Tx: t.ID, Commit: t.Commit, NextID: r.rows.catalog.nextID}
+	r.progress = progress{LSN: t.Last(), Hash: t.Hash, Tx: t.ID, Commit: t.Commit, NextID: r.rows.catalog.nextID}
 	r.catalog = r.rows.catalog
-	if r.size += len(t.canonical); r.size >= replayBatch {
+	if r.size += len(t.Canonical); r.size >= replayBatch {
 		return r.flush()
 	}
 	return nil
@@ -228,7 +229,7 @@ func (db *DB) Close() error {
 func (db *DB) closeFiles() error {
 	var errs []error
 	if db.log != nil {
-		errs = append(errs, db.log.close())
+		errs = append(errs, db.log.Close())
 	}
 	if db.state != nil {
 		errs = append(errs, db.state.Close())

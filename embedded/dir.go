@@ -1,6 +1,14 @@
 package embedded
 
-import "github.com/cockroachdb/pebble/v2/vfs"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/tidemarkdb/tidemark/driver"
+	"github.com/tidemarkdb/tidemark/embedded/txlog"
+)
 
 // makeDir makes a directory and its parents, durably.
 func makeDir(fs vfs.FS, dir string) error {
@@ -17,4 +25,38 @@ func makeDir(fs vfs.FS, dir string) error {
 		return err
 	}
 	return syncDir(fs, parent)
+}
+
+// syncDir makes the entries of a directory durable.
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	if err := d.Sync(); err != nil {
+		d.Close()
+		return err
+	}
+	return d.Close()
+}
+
+// logOptions says where a database's log is.
+func logOptions(fs vfs.FS, dir string, id *identity, opts *Options) (o txlog.Options, err error) {
+	d, err := id.database()
+	if err != nil {
+		return o, err
+	}
+	return txlog.Options{FS: fs, Dir: fs.PathJoin(dir, logDirName), Database: d, FileBytes: opts.LogFileBytes}, nil
+}
+
+// logErr says in this package's terms, and the driver's, what an error of the
+// log means.
+func logErr(err error) error {
+	switch {
+	case errors.Is(err, txlog.ErrCorrupt):
+		return fmt.Errorf("%w: %w", err, ErrCorrupt)
+	case errors.Is(err, txlog.ErrReleased):
+		return fmt.Errorf("%w: %w", err, driver.ErrLogLost)
+	}
+	return err
 }

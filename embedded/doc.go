@@ -18,6 +18,7 @@
 //
 // A commit is acknowledged when its log frame is on disk; a crash at any
 // moment keeps every acknowledged commit and, of others, all or nothing. The
-// state lives in Pebble without a log of its own: the logical log described in
-// FORMAT.md is the only one, and Open replays what the state lacks of it.
+// state lives in Pebble without a log of its own: the logical log of package
+// txlog is the only one, and Open replays what the state lacks of it. FORMAT.md
+// describes the directory.
 package embedded

@@ -148,13 +148,13 @@ func TestAttachedLogIsKept(t *testing.T) {
 	if last.LSN != 301 || last.LogHash != db.visible.Hash {
 		t.Errorf("the log ends at %+v, the database at LSN %d, hash %s", last, db.visible.LSN, db.visible.Hash)
 	}
-	before, _ := db.log.retained()
+	before := db.log.Extent()
 	if err := db.Source().Ack(ctx, last); err != nil {
 		t.Fatal(err)
 	}
-	after, _ := db.log.retained()
-	if len(before) < 10 || len(after) != 1 {
-		t.Errorf("%d log files before the acknowledgement, %d after it", len(before), len(after))
+	after := db.log.Extent()
+	if before.Files < 10 || after.Files != 1 {
+		t.Errorf("%d log files before the acknowledgement, %d after it", before.Files, after.Files)
 	}
 	if _, err := db.Source().Changes(ctx, begin); !errors.Is(err, driver.ErrLogLost) {
 		t.Errorf("changes from what was acknowledged: %v", err)

@@ -7,13 +7,14 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/embedded/txlog"
 )
 
 // group is the transactions that one frame makes durable. Until a leader takes
 // it, it is guarded by DB.queueMu; then it is the leader's, except for layer,
 // which writers read and nobody changes any more.
 type group struct {
-	frame    []byte // room for the frame's header, then canonical transactions
+	frame    []byte // of txlog, with canonical transactions
 	txs      int
 	layer    *layer
 	progress progress // after its last transaction
@@ -33,9 +34,8 @@ const (
 )
 
 func newGroup(buf []byte) *group {
-	var header [frameHeaderSize]byte
 	return &group{
-		frame:    append(buf[:0], header[:]...),
+		frame:    txlog.NewFrame(buf),
 		earliest: math.MaxInt64,
 		lead:     make(chan struct{}, 1),
 		done:     make(chan struct{}),
@@ -129,11 +129,11 @@ func (db *DB) writeGroup(g *group) error {
 	if err := db.usable(); err != nil {
 		return err
 	}
-	if err := db.log.append(g.frame, g.txs, g.progress.LSN, g.progress.Hash); err != nil {
+	if err := db.log.Append(g.frame, g.txs, g.progress.LSN, g.progress.Hash); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	db.queueMu.Lock()
-	db.log.publish()
+	db.log.Publish()
 	g.earliest = math.MaxInt64
 	db.queueMu.Unlock()
 

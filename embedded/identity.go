@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/embedded/txlog"
 )
 
 // Names within a database's directory.
@@ -28,7 +29,7 @@ const (
 // identity is the content of the file DATABASE.
 type identity struct {
 	Format   int           `json:"format"`
-	System   string        `json:"system"` // hexadecimal databaseID
+	System   string        `json:"system"` // hexadecimal txlog.DatabaseID
 	Created  change.Time   `json:"created"`
 	Restored *restoredFrom `json:"restored,omitempty"`
 
@@ -44,7 +45,7 @@ type restoredFrom struct {
 	Commit  change.Time `json:"commit"`
 }
 
-func (id *identity) database() (d databaseID, err error) {
+func (id *identity) database() (d txlog.DatabaseID, err error) {
 	b, err := hex.DecodeString(id.System)
 	if err != nil || len(b) != len(d) {
 		return d, fmt.Errorf("system ID %q is not %d hexadecimal digits: %w", id.System, 2*len(d), ErrCorrupt)
@@ -54,7 +55,7 @@ func (id *identity) database() (d databaseID, err error) {
 }
 
 func newIdentity(random io.Reader, now change.Time) (*identity, error) {
-	var d databaseID
+	var d txlog.DatabaseID
 	if _, err := io.ReadFull(random, d[:]); err != nil {
 		return nil, fmt.Errorf("system ID: %w", err)
 	}
@@ -194,12 +195,11 @@ func createIn(fsys vfs.FS, dir string, unfinished bool, opts *Options) (*identit
 	if err := state.Close(); err != nil {
 		return nil, err
 	}
-	d, err := id.database()
+	logOpts, err := logOptions(fsys, dir, id, opts)
 	if err != nil {
 		return nil, err
 	}
-	h := logHeader{Number: 1, First: 1, Database: d}
-	if err := createLog(fsys, fsys.PathJoin(dir, logDirName), h, opts.LogFileBytes); err != nil {
+	if err := txlog.Create(logOpts, 0, change.Hash{}); err != nil {
 		return nil, err
 	}
 	if err := syncDir(fsys, dir); err != nil {

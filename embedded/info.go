@@ -35,10 +35,7 @@ func (db *DB) Info() Info {
 	if id.Restored != nil {
 		out.Restored, out.RestoreAt = true, id.Restored.LSN
 	}
-	files, _ := db.log.retained()
-	out.LogFrom = files[0].First
-	for _, f := range files {
-		out.LogBytes += f.size
-	}
+	e := db.log.Extent()
+	out.LogFrom, out.LogBytes = e.First, e.Bytes
 	return out
 }

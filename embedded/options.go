@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/embedded/txlog"
 )
 
 var (
@@ -88,10 +89,7 @@ type Options struct {
 	FS vfs.FS
 }
 
-const (
-	mostTxBytes   = 256 << 20
-	leastLogBytes = 1 << 10
-)
+const mostTxBytes = 256 << 20
 
 // withDefaults fills in what is not set.
 func (o Options) withDefaults() (*Options, error) {
@@ -104,8 +102,8 @@ func (o Options) withDefaults() (*Options, error) {
 	orElse(&o.MaxTxBytes, mostTxBytes)
 	orElse(&o.CacheBytes, 64<<20)
 	orElse(&o.MemTableBytes, 32<<20)
-	if o.LogFileBytes < leastLogBytes || o.LogFileBytes > maxFrame {
-		return nil, fmt.Errorf("option LogFileBytes is %d, want %d to %d", o.LogFileBytes, leastLogBytes, maxFrame)
+	if o.LogFileBytes < txlog.MinFileBytes || o.LogFileBytes > txlog.MaxFileBytes {
+		return nil, fmt.Errorf("option LogFileBytes is %d, want %d to %d", o.LogFileBytes, txlog.MinFileBytes, txlog.MaxFileBytes)
 	}
 	if o.MaxTxBytes < 0 || o.MaxTxBytes > mostTxBytes {
 		return nil, fmt.Errorf("option MaxTxBytes is %d, want 1 to %d", o.MaxTxBytes, mostTxBytes)

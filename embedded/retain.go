@@ -49,7 +49,7 @@ func (db *DB) releaseLog() error {
 	if db.retain.identity.Archived {
 		through = min(through, db.retain.acked)
 	}
-	return db.log.release(through)
+	return db.log.Release(through)
 }
 
 // attach records for good that an archive needs the log from now on.

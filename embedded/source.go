@@ -11,6 +11,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
+	"github.com/tidemarkdb/tidemark/embedded/txlog"
 )
 
 // Kind names this database in a [driver.Identity].
@@ -49,7 +50,7 @@ func (s *source) Start(context.Context) (driver.Mark, error) {
 	if err := s.db().attach(); err != nil {
 		return driver.Mark{}, fmt.Errorf("attach an archive: %w", err)
 	}
-	if files, _ := s.log.retained(); files[0].First == 1 {
+	if s.log.Extent().First == 1 {
 		return driver.Mark{}, nil
 	}
 	s.visibleMu.RLock()
@@ -62,8 +63,8 @@ func (s *source) Ack(_ context.Context, through driver.Mark) error {
 		return err
 	}
 	defer s.readers.Done()
-	if _, durable := s.log.retained(); through.LSN > durable.LSN {
-		return fmt.Errorf("acknowledged through LSN %d, the database ends at %d: %w", through.LSN, durable.LSN, driver.ErrDiverged)
+	if end, _ := s.log.End(); through.LSN > end {
+		return fmt.Errorf("acknowledged through LSN %d, the database ends at %d: %w", through.LSN, end, driver.ErrDiverged)
 	}
 	if err := s.db().attach(); err != nil {
 		return fmt.Errorf("acknowledge LSN %d: %w", through.LSN, err)
@@ -75,16 +76,16 @@ func (s *source) Changes(ctx context.Context, after driver.Mark) (driver.Changes
 	if err := s.db().ended(); err != nil {
 		return nil, err
 	}
-	if _, durable := s.log.retained(); after.LSN > durable.LSN {
-		return nil, fmt.Errorf("the archive is at LSN %d, the database ends at %d: %w", after.LSN, durable.LSN, driver.ErrDiverged)
+	if end, _ := s.log.End(); after.LSN > end {
+		return nil, fmt.Errorf("the archive is at LSN %d, the database ends at %d: %w", after.LSN, end, driver.ErrDiverged)
 	}
-	t, err := s.log.openTail(after.LSN)
+	t, err := s.log.Read(after.LSN)
 	if err != nil {
-		return nil, err
+		return nil, logErr(err)
 	}
 	c := &changes{db: s.db(), tail: t, last: after.LSN}
 	if err := c.find(ctx, after); err != nil {
-		return nil, errors.Join(err, t.close())
+		return nil, errors.Join(err, t.Close())
 	}
 	return c, nil
 }
@@ -92,28 +93,28 @@ func (s *source) Changes(ctx context.Context, after driver.Mark) (driver.Changes
 // changes reads the log for one goroutine.
 type changes struct {
 	db    *DB
-	tail  *tail
+	tail  *txlog.Reader
 	last  change.LSN // of what Next has returned
 	queue []*change.Tx
 }
 
 // find reads up to a mark and checks that it is one of this history.
 func (c *changes) find(ctx context.Context, m driver.Mark) error {
-	at, hash := c.tail.at.LSN, c.tail.at.Hash
+	at, hash := c.tail.LSN(), c.tail.Hash()
 	for at < m.LSN {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		more, err := c.tail.next(func(t logTx) error {
+		more, err := c.tail.Next(func(t txlog.Tx) error {
 			if at < m.LSN {
-				at, hash = t.Last(), t.hash
+				at, hash = t.Last(), t.Hash
 			} else {
 				c.queue = append(c.queue, t.Tx)
 			}
 			return nil
 		})
 		if err != nil {
-			return err
+			return logErr(err)
 		}
 		if !more {
 			return fmt.Errorf("log ends at LSN %d, wanted %d: %w", at, m.LSN, driver.ErrLogLost)
@@ -144,17 +145,17 @@ func (c *changes) Next(ctx context.Context) (*change.Tx, error) {
 			return t, nil
 		}
 		c.queue = c.queue[:0]
-		more, err := c.tail.next(func(t logTx) error {
+		more, err := c.tail.Next(func(t txlog.Tx) error {
 			c.queue = append(c.queue, t.Tx)
 			return nil
 		})
 		if err != nil {
-			return nil, err
+			return nil, logErr(err)
 		}
 		if more {
 			continue
 		}
-		if moved := c.db.log.moved(c.tail.at.LSN); moved != nil {
+		if moved := c.db.log.Moved(c.tail.LSN()); moved != nil {
 			select {
 			case <-moved:
 			case <-ctx.Done():
@@ -175,13 +176,13 @@ func (c *changes) Coverage(context.Context) (change.Time, bool, error) {
 	if c.db.usable() != nil {
 		return 0, false, nil // a commit that failed may be there after the next Open
 	}
-	if _, durable := c.db.log.retained(); durable.LSN != c.last {
+	if end, _ := c.db.log.End(); end != c.last {
 		return 0, false, nil
 	}
 	return min(earliest, now) - 1, true, nil
 }
 
-func (c *changes) Close() error { return c.tail.close() }
+func (c *changes) Close() error { return c.tail.Close() }
 
 // Snapshot opens a view; it keeps Close waiting until it is closed.
 func (s *source) Snapshot(context.Context) (driver.Snapshot, error) {

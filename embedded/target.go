@@ -16,6 +16,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
+	"github.com/tidemarkdb/tidemark/embedded/txlog"
 )
 
 // NewTarget returns a place to restore a database to: a directory that does
@@ -181,12 +182,11 @@ func (t *target) build(ctx context.Context) error {
 		return err
 	}
 	id.Restored = &restoredFrom{LSN: t.want.LSN, LogHash: t.want.LogHash, Commit: t.want.Commit}
-	d, err := id.database()
+	logOpts, err := logOptions(t.fs, t.partial, id, t.opts)
 	if err != nil {
 		return err
 	}
-	h := logHeader{Number: 1, First: t.want.LSN + 1, Hash: t.want.LogHash, Database: d}
-	if err := createLog(t.fs, t.fs.PathJoin(t.partial, logDirName), h, t.opts.LogFileBytes); err != nil {
+	if err := txlog.Create(logOpts, t.want.LSN, t.want.LogHash); err != nil {
 		return err
 	}
 	if err := t.fs.RemoveAll(t.fs.PathJoin(t.partial, loadName)); err != nil {

@@ -1,4 +1,4 @@
-package embedded
+package txlog
 
 import (
 	"bytes"
@@ -11,9 +11,9 @@ import (
 
 // The format of a log file; FORMAT.md is its description.
 const (
-	logMagic      = "tdmklog\x00"
-	logVersion    = 1
-	logHeaderSize = 128
+	fileMagic   = "tdmklog\x00"
+	fileVersion = 1
+	headerSize  = 128
 
 	frameMagic      = "tmfr"
 	frameHeaderSize = 32
@@ -25,43 +25,43 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// databaseID is what ties log files to their database.
-type databaseID [16]byte
+// DatabaseID is what ties log files to their database. It is random.
+type DatabaseID [16]byte
 
-// logHeader is the first part of a log file.
-type logHeader struct {
+// header is the first part of a log file.
+type header struct {
 	Number   uint64 // of the file, its generation; in its name, never used twice
 	First    change.LSN
 	Hash     change.Hash // log hash through First-1
-	Database databaseID
+	Database DatabaseID
 }
 
-func (h *logHeader) encode() []byte {
-	b := make([]byte, logHeaderSize)
-	copy(b, logMagic)
-	binary.LittleEndian.PutUint32(b[8:], logVersion)
+func (h *header) encode() []byte {
+	b := make([]byte, headerSize)
+	copy(b, fileMagic)
+	binary.LittleEndian.PutUint32(b[8:], fileVersion)
 	binary.LittleEndian.PutUint64(b[16:], h.Number)
 	binary.LittleEndian.PutUint64(b[24:], uint64(h.First))
 	copy(b[32:], h.Hash[:])
 	copy(b[64:], h.Database[:])
-	binary.LittleEndian.PutUint32(b[logHeaderSize-4:], crc32.Checksum(b[:logHeaderSize-4], castagnoli))
+	binary.LittleEndian.PutUint32(b[headerSize-4:], crc32.Checksum(b[:headerSize-4], castagnoli))
 	return b
 }
 
-// parseLogHeader reads the header of the file with this number in this
+// parseHeader reads the header of the file with this number in this
 // database. ok is false when there is none: never written, torn or damaged,
 // or left from the file's earlier use. An error is a header of another kind.
-func parseLogHeader(b []byte, number uint64, id databaseID) (h logHeader, ok bool, err error) {
-	if len(b) < logHeaderSize || string(b[:8]) != logMagic {
+func parseHeader(b []byte, number uint64, id DatabaseID) (h header, ok bool, err error) {
+	if len(b) < headerSize || string(b[:8]) != fileMagic {
 		return h, false, nil
 	}
-	if binary.LittleEndian.Uint32(b[logHeaderSize-4:]) != crc32.Checksum(b[:logHeaderSize-4], castagnoli) {
+	if binary.LittleEndian.Uint32(b[headerSize-4:]) != crc32.Checksum(b[:headerSize-4], castagnoli) {
 		return h, false, nil
 	}
-	if v := binary.LittleEndian.Uint32(b[8:]); v != logVersion {
-		return h, false, fmt.Errorf("log file has format version %d, this program reads %d: a newer one is needed", v, logVersion)
+	if v := binary.LittleEndian.Uint32(b[8:]); v != fileVersion {
+		return h, false, fmt.Errorf("log file has format version %d, this program reads %d: a newer one is needed", v, fileVersion)
 	}
-	for _, c := range append(b[12:16:16], b[80:logHeaderSize-4]...) {
+	for _, c := range append(b[12:16:16], b[80:headerSize-4]...) {
 		if c != 0 {
 			return h, false, fmt.Errorf("log file has features that this program does not know: a newer one is needed")
 		}
@@ -78,7 +78,7 @@ func parseLogHeader(b []byte, number uint64, id databaseID) (h logHeader, ok boo
 
 // frameKey is what makes a frame valid in one place only.
 type frameKey struct {
-	database databaseID
+	database DatabaseID
 	number   uint64 // of the file
 }
 
@@ -88,6 +88,13 @@ func (k *frameKey) checksum(off int64, frame []byte) uint32 {
 	binary.LittleEndian.PutUint64(b[16:], uint64(off))
 	crc := crc32.Update(0, castagnoli, b[:])
 	return crc32.Update(crc, castagnoli, frame[8:])
+}
+
+// NewFrame returns an empty frame that reuses buf, which may be nil: append
+// canonical transactions to it and give it to [Log.Append].
+func NewFrame(buf []byte) []byte {
+	var header [frameHeaderSize]byte
+	return append(buf[:0], header[:]...)
 }
 
 // seal fills in the header of a frame whose payload follows it, for offset off.
@@ -144,8 +151,8 @@ func (k *frameKey) findFrame(file []byte, off int64) int64 {
 	return -1
 }
 
-// logEnd is a place in the log between two frames.
-type logEnd struct {
+// place is a place in the log between two frames.
+type place struct {
 	Number uint64 // of the file
 	Offset int64
 	Frame  uint64 // of the last frame before it
@@ -153,21 +160,22 @@ type logEnd struct {
 	Hash   change.Hash
 }
 
-func (h *logHeader) start() logEnd {
-	return logEnd{Number: h.Number, Offset: logHeaderSize, LSN: h.First - 1, Hash: h.Hash}
+func (h *header) start() place {
+	return place{Number: h.Number, Offset: headerSize, LSN: h.First - 1, Hash: h.Hash}
 }
 
-// logTx is a transaction in a log file, with the log hash just after it.
-type logTx struct {
+// Tx is a transaction of the log. It and what it points to are the receiver's
+// to keep and must not be modified.
+type Tx struct {
 	*change.Tx
-	canonical []byte
-	hash      change.Hash
+	Canonical []byte      // its encoding
+	Hash      change.Hash // log hash through it
 }
 
 // walk calls each for every transaction in a file's content, in order, and
 // returns where the last whole frame ends. What follows there is a torn tail,
 // unless a whole frame follows it: that is [ErrCorrupt].
-func walk(file []byte, h *logHeader, each func(t logTx) error) (logEnd, error) {
+func walk(file []byte, h *header, each func(t Tx) error) (place, error) {
 	k := frameKey{h.Database, h.Number}
 	end := h.start()
 	for {
@@ -192,7 +200,7 @@ func walk(file []byte, h *logHeader, each func(t logTx) error) (logEnd, error) {
 
 // splitFrame calls each for the transactions of a frame that follows on end,
 // and moves end's LSN and hash on.
-func splitFrame(payload []byte, end *logEnd, each func(t logTx) error) error {
+func splitFrame(payload []byte, end *place, each func(t Tx) error) error {
 	for len(payload) > 0 {
 		t, rest, err := change.DecodeTx(payload)
 		if err != nil {
@@ -204,7 +212,7 @@ func splitFrame(payload []byte, end *logEnd, each func(t logTx) error) error {
 		canonical := payload[:len(payload)-len(rest)]
 		end.LSN = t.Last()
 		end.Hash = change.LogHash(end.Hash, canonical)
-		if err := each(logTx{t, canonical, end.Hash}); err != nil {
+		if err := each(Tx{t, canonical, end.Hash}); err != nil {
 			return err
 		}
 		payload = rest

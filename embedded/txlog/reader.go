@@ -1,4 +1,4 @@
-package embedded
+package txlog
 
 import (
 	"fmt"
@@ -7,41 +7,44 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/tidemarkdb/tidemark/change"
-	"github.com/tidemarkdb/tidemark/driver"
 )
 
-// tail reads the log from a place on, up to its durable end. It is for one
-// goroutine.
-type tail struct {
-	log  *logDir
+// Reader reads the log from a place on, up to its published end, also while it
+// is appended to and released. It is for one goroutine.
+type Reader struct {
+	log  *Log
 	f    vfs.File
-	at   logEnd // after the frames that were read
+	at   place  // after the frames that were read
 	buf  []byte // what was read from the file and not yet looked at; it starts at at.Offset
 	size int64  // of the file, once the log goes on in the next one; 0 before
 }
 
-// tailChunk is how much is read at once; transactions point into it.
-const tailChunk = 256 << 10
+// readChunk is how much is read at once; transactions point into it.
+const readChunk = 256 << 10
 
-// openTail opens the log where the file starts that holds the transaction just
-// after an LSN.
-func (l *logDir) openTail(after change.LSN) (*tail, error) {
+// Read opens the log where the file starts that holds the transaction just
+// after an LSN; [ErrReleased] when that is no longer there. The reader must be
+// closed, also after an error of Next.
+func (l *Log) Read(after change.LSN) (*Reader, error) {
 	files, _ := l.retained()
 	i := fileFor(files, after)
 	if i < 0 {
-		return nil, fmt.Errorf("the log in %s starts after LSN %d, wanted from %d: %w", l.dir, files[0].First-1, after, driver.ErrLogLost)
+		return nil, fmt.Errorf("the log in %s starts after LSN %d, wanted from %d: %w", l.dir, files[0].First-1, after, ErrReleased)
 	}
-	t := &tail{log: l}
-	return t, t.enter(files[i])
+	t := &Reader{log: l}
+	if err := t.enter(files[i]); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // enter goes to the start of a file.
-func (t *tail) enter(h logFile) error {
+func (t *Reader) enter(h file) error {
 	f, err := t.log.fs.Open(t.log.path(h.Number))
 	if err != nil {
 		return t.lost(err)
 	}
-	if err := t.close(); err != nil {
+	if err := t.Close(); err != nil {
 		f.Close()
 		return err
 	}
@@ -50,7 +53,7 @@ func (t *tail) enter(h logFile) error {
 }
 
 // limit returns where the durable frames of the file end, at the latest.
-func (t *tail) limit(durable *logEnd) (int64, error) {
+func (t *Reader) limit(durable *place) (int64, error) {
 	if t.at.Number == durable.Number {
 		return durable.Offset, nil
 	}
@@ -65,15 +68,16 @@ func (t *tail) limit(durable *logEnd) (int64, error) {
 }
 
 // lost says that the log is no longer there; cause may be nil.
-func (t *tail) lost(cause error) error {
-	err := fmt.Errorf("log file %s was released, wanted LSN %d: %w", t.log.path(t.at.Number), t.at.LSN+1, driver.ErrLogLost)
+func (t *Reader) lost(cause error) error {
+	err := fmt.Errorf("log file %s was released, wanted LSN %d: %w", t.log.path(t.at.Number), t.at.LSN+1, ErrReleased)
 	if cause != nil {
 		return fmt.Errorf("%w: %w", err, cause)
 	}
 	return err
 }
 
-func (t *tail) close() error {
+// Close closes the file that is open.
+func (t *Reader) Close() error {
 	if t.f == nil {
 		return nil
 	}
@@ -82,9 +86,17 @@ func (t *tail) close() error {
 	return f.Close()
 }
 
-// next calls each for the transactions of the next frame. more is false when
-// there is no durable frame yet.
-func (t *tail) next(each func(logTx) error) (more bool, err error) {
+// LSN returns the LSN of the last record that was read, or of the one before
+// the file that Read opened.
+func (t *Reader) LSN() change.LSN { return t.at.LSN }
+
+// Hash returns the log hash through LSN.
+func (t *Reader) Hash() change.Hash { return t.at.Hash }
+
+// Next calls each for the transactions of the next frame. more is false when
+// there is no published frame yet: see [Log.Moved]. An error is [ErrReleased],
+// [ErrCorrupt], that of each, or one of reading; then the reader can only be closed.
+func (t *Reader) Next(each func(Tx) error) (more bool, err error) {
 	files, durable := t.log.retained()
 	for t.at.LSN < durable.LSN {
 		limit, err := t.limit(&durable)
@@ -112,7 +124,7 @@ func (t *tail) next(each func(logTx) error) (more bool, err error) {
 	return false, nil
 }
 
-func (t *tail) take(payload []byte, each func(logTx) error) error {
+func (t *Reader) take(payload []byte, each func(Tx) error) error {
 	off := t.at.Offset
 	if err := splitFrame(payload, &t.at, each); err != nil {
 		return t.log.fileErr(t.at.Number, fmt.Errorf("frame %d at offset %d: %w", t.at.Frame+1, off, err))
@@ -124,7 +136,7 @@ func (t *tail) take(payload []byte, each func(logTx) error) error {
 
 // frame returns the payload of the next frame of the file, which must end at
 // or before limit; ok is false when there is none.
-func (t *tail) frame(limit int64) (payload []byte, ok bool, err error) {
+func (t *Reader) frame(limit int64) (payload []byte, ok bool, err error) {
 	k := frameKey{t.log.id, t.at.Number}
 	if err := t.fill(frameHeaderSize, limit); err != nil {
 		return nil, false, err
@@ -146,13 +158,13 @@ func (t *tail) frame(limit int64) (payload []byte, ok bool, err error) {
 }
 
 // fill makes buf hold at least n bytes, or all there are before limit.
-func (t *tail) fill(n, limit int64) error {
+func (t *Reader) fill(n, limit int64) error {
 	left := limit - t.at.Offset
 	n = min(n, left)
 	if int64(len(t.buf)) >= n {
 		return nil
 	}
-	buf := make([]byte, min(left, max(n, tailChunk)))
+	buf := make([]byte, min(left, max(n, readChunk)))
 	got, err := t.f.ReadAt(buf, t.at.Offset)
 	if err != nil && err != io.EOF {
 		return err
@@ -161,9 +173,9 @@ func (t *tail) fill(n, limit int64) error {
 	return nil
 }
 
-// moved returns a channel that is closed when the durable end has moved past
-// an LSN; nil when it has already.
-func (l *logDir) moved(past change.LSN) <-chan struct{} {
+// Moved returns a channel that is closed when the published end has moved past
+// an LSN, or the log was closed; nil when the end has already.
+func (l *Log) Moved(past change.LSN) <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.durable.LSN > past {

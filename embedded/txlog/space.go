@@ -1,4 +1,4 @@
-package embedded
+package txlog
 
 import (
 	"slices"
@@ -9,7 +9,7 @@ import (
 )
 
 // startSpare prepares the next file in the background, unless that is under way.
-func (l *logDir) startSpare() {
+func (l *Log) startSpare() {
 	if l.started {
 		return
 	}
@@ -22,7 +22,7 @@ func (l *logDir) startSpare() {
 }
 
 // prepare makes a file of full size: one that was released, or a new one.
-func (l *logDir) prepare(number uint64) (vfs.File, error) {
+func (l *Log) prepare(number uint64) (vfs.File, error) {
 	l.mu.Lock()
 	n := len(l.recycle)
 	if n == 0 {
@@ -47,7 +47,7 @@ func (l *logDir) prepare(number uint64) (vfs.File, error) {
 }
 
 // makeFile creates a file of zeros, durably.
-func (l *logDir) makeFile(number uint64) (vfs.File, error) {
+func (l *Log) makeFile(number uint64) (vfs.File, error) {
 	f, err := l.fs.OpenReadWrite(l.path(number), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return nil, err
@@ -72,10 +72,8 @@ func (l *logDir) makeFile(number uint64) (vfs.File, error) {
 	return f, nil
 }
 
-func (l *logDir) syncDir() error { return syncDir(l.fs, l.dir) }
-
-func syncDir(fs vfs.FS, dir string) error {
-	d, err := fs.OpenDir(dir)
+func (l *Log) syncDir() error {
+	d, err := l.fs.OpenDir(l.dir)
 	if err != nil {
 		return err
 	}
@@ -86,10 +84,11 @@ func syncDir(fs vfs.FS, dir string) error {
 	return d.Close()
 }
 
-// release gives up every file that lies wholly at or below an LSN, except the
+// Release gives up every file that lies wholly at or below an LSN, except the
 // last. The newest of them is kept to be used again: should a crash bring it
-// back, no hole lies between it and the files that were kept.
-func (l *logDir) release(through change.LSN) error {
+// back, no hole lies between it and the files that were kept. Removals are not
+// synced. A file that can't be removed stays, to be listed by the next Open.
+func (l *Log) Release(through change.LSN) error {
 	l.mu.Lock()
 	n := 0
 	for n < len(l.files)-1 && l.files[n+1].First <= through+1 {
@@ -100,7 +99,7 @@ func (l *logDir) release(through change.LSN) error {
 		remove = append(slices.Clone(l.recycle), remove...)
 		l.recycle = nil
 		if f := l.files[n-1]; f.size == l.fileSize {
-			l.recycle = []logFile{f}
+			l.recycle = []file{f}
 			remove = remove[:len(remove)-1]
 		}
 	}
@@ -114,8 +113,32 @@ func (l *logDir) release(through change.LSN) error {
 	return nil
 }
 
-// retained returns the files and where the durable log ends.
-func (l *logDir) retained() ([]logFile, logEnd) {
+// End returns the LSN of the last record of the published log, and the log hash
+// through it.
+func (l *Log) End() (change.LSN, change.Hash) {
+	_, durable := l.retained()
+	return durable.LSN, durable.Hash
+}
+
+// Extent is what a log holds.
+type Extent struct {
+	First change.LSN // of the first file; while the log is empty, of what will come
+	Files int        // at least one
+	Bytes int64      // size of the files
+}
+
+// Extent returns what the log holds now.
+func (l *Log) Extent() Extent {
+	files, _ := l.retained()
+	e := Extent{First: files[0].First, Files: len(files)}
+	for _, f := range files {
+		e.Bytes += f.size
+	}
+	return e
+}
+
+// retained returns the files and where the published log ends.
+func (l *Log) retained() ([]file, place) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.files, l.durable
