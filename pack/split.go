@@ -343,7 +343,7 @@ func (j *joiner) image(flag byte, i int) (change.Image, bool) {
 			}
 			if l <= shortCopy && len(c.bytes) >= shortCopy {
 				// What is written too much, the next value overwrites.
-				*(*[shortCopy]byte)(out[n:]) = *(*[shortCopy]byte)(c.bytes)
+				copyShort((*[shortCopy]byte)(out[n:]), (*[shortCopy]byte)(c.bytes))
 				n += int(l)
 			} else {
 				n += copy(out[n:], c.bytes[:l])
@@ -374,6 +374,17 @@ func (j *joiner) image(flag byte, i int) (change.Image, bool) {
 	}
 	j.out = out[n:]
 	return out[:n:n], true
+}
+
+// copyShort copies word by word: assigning one array to the other would be a
+// call, as they could overlap.
+func copyShort(to, from *[shortCopy]byte) {
+	a, b := binary.NativeEndian.Uint64(from[0:]), binary.NativeEndian.Uint64(from[8:])
+	c, d := binary.NativeEndian.Uint64(from[16:]), binary.NativeEndian.Uint64(from[24:])
+	binary.NativeEndian.PutUint64(to[0:], a)
+	binary.NativeEndian.PutUint64(to[8:], b)
+	binary.NativeEndian.PutUint64(to[16:], c)
+	binary.NativeEndian.PutUint64(to[24:], d)
 }
 
 // number writes the column's next number to out and returns its size, or 0
