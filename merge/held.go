@@ -249,14 +249,19 @@ func (s *heldSource) sortNext() {
 	s.bag = s.held.rules.Bags[c]
 }
 
+const (
+	cacheLine  = 64  // bytes that a processor fetches at once
+	touchBytes = 256 // of an image, to be fetched ahead
+)
+
 // touch reads a little of each of the next records. They lie all over memory;
 // here the processor fetches many at once, while composing waits for each.
 func (s *heldSource) touch() {
 	sum := byte(0)
 	for _, r := range s.refs[:min(len(s.refs), batchSize)] {
 		rec := s.held.at(r)
-		if len(rec.Image) > 0 {
-			sum ^= rec.Image[0]
+		for i := 0; i < min(len(rec.Image), touchBytes); i += cacheLine {
+			sum ^= rec.Image[i]
 		}
 		if len(rec.Key) > 0 {
 			sum ^= rec.Key[0]
