@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 
-	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -89,7 +88,7 @@ func (l *loader) startTable() error {
 	o := stateOptions(t.fs, t.opts, nil)
 	o.EnsureDefaults()
 	const bottom = 6 // the level that ingested tables come to lie in
-	l.w = sstable.NewWriter(objstorageprovider.NewFileWritable(f), o.MakeWriterOptions(bottom, stateFormat.MaxTableFormat()))
+	l.w = sstable.NewWriter(newTableFile(f), o.MakeWriterOptions(bottom, stateFormat.MaxTableFormat()))
 	return nil
 }
 
