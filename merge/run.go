@@ -80,7 +80,8 @@ func (r *Run) samples() []sample {
 
 // Source reads a part of the run, leaving out what the rules do not take.
 // Blocks that hold nothing of it are not read. With ahead > 0, that many
-// blocks are read before they are asked for.
+// blocks are read before they are asked for; they are decoded by who asks, in
+// whose processor's cache they then lie, and always into the same memory.
 func (r *Run) Source(rules *Rules, part Range, ahead int) Source {
 	s := &runSource{run: r, rules: rules, part: part, ahead: ahead, done: len(r.blocks)}
 	if part.From != nil {
@@ -100,30 +101,32 @@ type runSource struct {
 	done  int // block not to be read any more
 	ahead int
 
-	block *pack.Block // held by the caller
+	block pack.Block // held by the caller
 	out   []change.Record
 
 	// Reading ahead.
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
-	ready   chan chan loaded // in order of blocks; closed at the end
-	free    chan *pack.Block
+	ready   chan chan fetched // in order of blocks; closed at the end
+	stored  []byte            // what block points to
+	free    chan []byte
 	stopped error // why reading ended before the last block; set before ready is closed
 }
 
-type loaded struct {
-	block *pack.Block
-	n     int
-	err   error
+// fetched is a block as it is stored, not proved yet.
+type fetched struct {
+	stored []byte
+	n      int
+	err    error
 }
 
 func (s *runSource) Next(ctx context.Context) ([]change.Record, error) {
 	for {
-		l := s.load(ctx)
-		if l.err != nil || l.block == nil {
-			return nil, l.err
+		n, ok, err := s.load(ctx)
+		if err != nil || !ok {
+			return nil, err
 		}
-		if recs := s.trim(l.block.Records(), s.run.blocks[l.n].info); len(recs) > 0 {
+		if recs := s.trim(s.block.Records(), s.run.blocks[n].info); len(recs) > 0 {
 			return recs, nil
 		}
 	}
@@ -145,59 +148,51 @@ func (s *runSource) wanted() (int, bool) {
 	return 0, false
 }
 
-// load returns the next block; the one before becomes free.
-func (s *runSource) load(ctx context.Context) loaded {
+// load decodes the next block, in place of the one before, and returns its
+// number; ok is false after the last one.
+func (s *runSource) load(ctx context.Context) (n int, ok bool, err error) {
 	if s.ahead == 0 {
-		n, ok := s.wanted()
-		if !ok {
-			return loaded{}
+		if n, ok = s.wanted(); !ok {
+			return 0, false, nil
 		}
-		if s.block == nil {
-			s.block = new(pack.Block)
-		}
-		return s.read(ctx, n, s.block)
+		rb := s.run.blocks[n]
+		return n, true, rb.pack.Block(ctx, rb.index, &s.block)
 	}
 	if s.ready == nil {
 		s.start(ctx)
 	}
-	if s.block != nil {
-		s.free <- s.block // never blocks: there is room for every block
-		s.block = nil
-	}
-	var l loaded
+	var f fetched
 	select {
 	case c, ok := <-s.ready:
 		if !ok {
-			return loaded{err: s.stopped} // nil after the last block
+			return 0, false, s.stopped // nil after the last block
 		}
 		select {
-		case l = <-c:
+		case f = <-c:
 		case <-ctx.Done():
-			return loaded{err: ctx.Err()}
+			return 0, false, ctx.Err()
 		}
 	case <-ctx.Done():
-		return loaded{err: ctx.Err()}
+		return 0, false, ctx.Err()
 	}
-	s.block = l.block
-	return l
-}
-
-func (s *runSource) read(ctx context.Context, n int, b *pack.Block) loaded {
-	rb := s.run.blocks[n]
-	if err := rb.pack.Block(ctx, rb.index, b); err != nil {
-		return loaded{err: err}
+	if f.err != nil {
+		return 0, false, f.err
 	}
-	return loaded{block: b, n: n}
+	rb := s.run.blocks[f.n]
+	err = rb.pack.Decode(rb.index, f.stored, &s.block)
+	s.free <- s.stored // never blocks: there is room for every buffer
+	s.stored = f.stored
+	return f.n, true, err
 }
 
 // start begins to read ahead, as many blocks at once as there may be, until
 // the last one or Close.
 func (s *runSource) start(ctx context.Context) {
 	ctx, s.cancel = context.WithCancel(ctx)
-	s.ready = make(chan chan loaded, s.ahead)
-	s.free = make(chan *pack.Block, s.ahead+1)
-	for range s.ahead + 1 {
-		s.free <- new(pack.Block)
+	s.ready = make(chan chan fetched, s.ahead)
+	s.free = make(chan []byte, s.ahead+1)
+	for range s.ahead {
+		s.free <- nil // one more is s.stored
 	}
 	s.wg.Go(func() {
 		defer close(s.ready)
@@ -206,15 +201,19 @@ func (s *runSource) start(ctx context.Context) {
 			if !ok {
 				return
 			}
-			var b *pack.Block
+			var buf []byte
 			select {
-			case b = <-s.free:
+			case buf = <-s.free:
 			case <-ctx.Done():
 				s.stopped = ctx.Err()
 				return
 			}
-			c := make(chan loaded, 1)
-			s.wg.Go(func() { c <- s.read(ctx, n, b) })
+			c := make(chan fetched, 1)
+			s.wg.Go(func() {
+				rb := s.run.blocks[n]
+				stored, err := rb.pack.Stored(ctx, rb.index, buf)
+				c <- fetched{stored, n, err}
+			})
 			select {
 			case s.ready <- c:
 			case <-ctx.Done():
@@ -277,7 +276,7 @@ func (s *runSource) Close() error {
 		s.wg.Wait()
 		s.cancel = nil
 	}
-	s.block, s.out, s.free, s.next = nil, nil, nil, s.done
+	s.block, s.stored, s.out, s.free, s.next = pack.Block{}, nil, nil, nil, s.done
 	return nil
 }
 

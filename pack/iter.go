@@ -116,7 +116,7 @@ func (s *stitcher) read(i int) (*Block, error) {
 		s.held = append(s.held, getBlock(0))
 	}
 	b := s.held[len(s.held)-1]
-	return b, s.r.decode(i, stored, b)
+	return b, s.r.Decode(i, stored, b)
 }
 
 // part adds a part of a transaction and returns the transaction when it is

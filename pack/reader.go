@@ -174,8 +174,17 @@ func (r *Reader) prove(block int, offset int64, b []byte, want change.Hash) erro
 	return nil
 }
 
-// decode proves the stored bytes of block i and decodes them into b.
-func (r *Reader) decode(i int, stored []byte, b *Block) error {
+// Stored reads block i as it is stored, with one request and without proving
+// it, for [Reader.Decode]. The result is in buf if that is large enough; that of a
+// pack opened whole is its own memory, not to be written to.
+func (r *Reader) Stored(ctx context.Context, i int, buf []byte) ([]byte, error) {
+	info := &r.ix.Blocks[i]
+	return r.read(ctx, i, info.Offset, info.Stored, buf)
+}
+
+// Decode proves the stored bytes of block i and decodes them into b, which
+// goes on using them.
+func (r *Reader) Decode(i int, stored []byte, b *Block) error {
 	info := &r.ix.Blocks[i]
 	b.records, b.txs = b.records[:0], b.txs[:0]
 	if err := r.prove(i, info.Offset, stored, info.Hash); err != nil {
@@ -201,7 +210,7 @@ func (r *Reader) Block(ctx context.Context, i int, b *Block) error {
 	if r.whole == nil {
 		b.stored = stored
 	}
-	return r.decode(i, stored, b)
+	return r.Decode(i, stored, b)
 }
 
 // A request for consecutive blocks asks for at most readAhead bytes, unless a
@@ -302,7 +311,7 @@ func (r *Reader) blocks(ctx context.Context, from, to int, skip Skip, ahead int6
 		for i := from; i < to; i++ {
 			stored, err := w.stored(ctx, i)
 			if err == nil {
-				err = r.decode(i, stored, b)
+				err = r.Decode(i, stored, b)
 			}
 			if err != nil {
 				yield(nil, err)
