@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -104,7 +105,7 @@ func restoreBare(ctx context.Context, j *job) (int64, error) {
 	for p := range bareParts {
 		tables[p] = filepath.Join(dest, fmt.Sprintf("load-%d.sst", p))
 		g.Go(func() (err error) {
-			rows[p], err = loadBare(filepath.Join(dir, bareBaseFile), bases[p], &changes, p, tables[p])
+			rows[p], err = loadBare(filepath.Join(dir, bareBaseFile), bases[p], &changes, p, tables[p], j.Buffer)
 			return err
 		})
 	}
@@ -323,12 +324,26 @@ func (t *bareTable) setFirst(l *bareLog) error {
 	return t.set(key, l.blocks[e.block][e.image:e.image+e.imageLen])
 }
 
-// loadBare merges part p of the changes with its blocks of the base into a table.
-func loadBare(path string, base []bareBlockRef, changes *[bareParts]bareChanges, p int, table string) (int64, error) {
+// bufferedFile gathers what is written to a file, whose own methods do the rest.
+type bufferedFile struct {
+	vfs.File
+	w *bufio.Writer
+}
+
+func (f *bufferedFile) Write(p []byte) (int, error) { return f.w.Write(p) }
+
+func (f *bufferedFile) Sync() error { return errors.Join(f.w.Flush(), f.File.Sync()) }
+
+// loadBare merges part p of the changes with its blocks of the base into a
+// table, which it writes with a buffer of so many bytes; 0: as Pebble does.
+func loadBare(path string, base []bareBlockRef, changes *[bareParts]bareChanges, p int, table string, buffer int) (int64, error) {
 	log := sortBare(changes, p)
 	f, err := vfs.Default.Create(table, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return 0, err
+	}
+	if buffer > 0 {
+		f = &bufferedFile{f, bufio.NewWriterSize(f, buffer)}
 	}
 	o := bareOptions()
 	t := &bareTable{w: sstable.NewWriter(objstorageprovider.NewFileWritable(f), o.MakeWriterOptions(6, o.FormatMajorVersion.MaxTableFormat()))}

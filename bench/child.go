@@ -28,6 +28,7 @@ type job struct {
 	Dest     string `json:"dest"`    // directory that does not exist yet
 	Profile  string `json:"profile"` // file for a CPU profile; "" for none
 	Memory   int64  `json:"memory"`  // option of the restore
+	Buffer   int    `json:"buffer"`  // option of the bare pipeline
 }
 
 // outcome is what a job came to.

@@ -20,6 +20,7 @@ type RestoreOptions struct {
 	Rounds       int      // restores by each pipeline, in turns; default 5
 	Seed         uint64   // default 1
 	Memory       int64    // memory that the restore may use; default that of package restore
+	BareBuffer   int      // bytes of a buffer for the bare pipeline's tables, as Tidemark has one of 256 KiB; default Pebble's own, of 4 KiB
 	Child        []string // command line of a process that calls Child; default this process, whose peak of memory then says little
 	Profile      string   // directory that gets a CPU profile of each restore; default none
 }
@@ -102,7 +103,7 @@ func Restore(ctx context.Context, o RestoreOptions) (*RestoreResult, error) {
 	figures := map[string]*PipelineFigures{pipelineTidemark: &res.Tidemark, pipelineBare: &res.Bare}
 	for round := range o.Rounds {
 		for _, name := range []string{pipelineTidemark, pipelineBare} {
-			j := job{Pipeline: name, From: filepath.Join(dir, name), Dest: filepath.Join(dir, "dest"), Memory: o.Memory}
+			j := job{Pipeline: name, From: filepath.Join(dir, name), Dest: filepath.Join(dir, "dest"), Memory: o.Memory, Buffer: o.BareBuffer}
 			if o.Profile != "" {
 				j.Profile = filepath.Join(o.Profile, fmt.Sprintf("%s-%d.pprof", name, round))
 			}

@@ -63,6 +63,7 @@ func newBenchRestore(c *console) *cobra.Command {
 	cmd.Flags().IntVar(&o.Rows, "rows", 1_000_000, "rows of the snapshot, about 200 bytes each")
 	cmd.Flags().IntVar(&o.Changes, "changes", 0, "changes after it; default as many as rows")
 	cmd.Flags().IntVar(&o.Rounds, "rounds", 5, "restores by each pipeline, in turns")
+	cmd.Flags().IntVar(&o.BareBuffer, "bare-buffer", 0, "bytes of a write buffer for the bare pipeline's tables too; tidemark's own is 262144")
 	cmd.Flags().StringVar(&o.Profile, "profile", "", "a directory for CPU profiles of each restore")
 	return cmd
 }
