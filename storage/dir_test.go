@@ -98,18 +98,6 @@ func TestOpenDirRefuses(t *testing.T) {
 	}
 }
 
-func TestOpenDirUnwritable(t *testing.T) {
-	if runtime.GOOS == "windows" || os.Geteuid() == 0 {
-		t.Skip("SKIPPED: permission bits don't bind this user; on Linux TestUnwritableBindsRoot gives them up")
-	}
-	path := t.TempDir()
-	if err := os.Chmod(path, 0o500); err != nil {
-		t.Fatal(err)
-	}
-	_, err := OpenDir(path, DirOptions{})
-	wantUnavailable(t, "open an unwritable directory", err)
-}
-
 // TestUnwritableInside puts a file where the bucket needs a directory, which
 // stops even root.
 func TestUnwritableInside(t *testing.T) {
