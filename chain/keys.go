@@ -34,7 +34,7 @@ type PackKey struct {
 }
 
 func (k PackKey) String() string {
-	return fmt.Sprintf("%s/%s/%016x-%016x-%s", k.Timeline, k.Kind, uint64(k.First), uint64(k.Last), k.Nonce)
+	return fmt.Sprintf("%s/%s/%s-%s-%s", k.Timeline, k.Kind, k.First.Hex(), k.Last.Hex(), k.Nonce)
 }
 
 // ParsePackKey reads what [PackKey.String] writes, and nothing else.
@@ -165,16 +165,8 @@ func isHex(s string, n int) bool {
 	return true
 }
 
+// parseHex16 reads 16 lower-case hexadecimal digits, as LSNs and sequences have in keys.
 func parseHex16(s string) (n uint64, ok bool) {
-	if !isHex(s, 16) {
-		return 0, false
-	}
-	for i := range len(s) {
-		d := uint64(s[i] - '0')
-		if s[i] >= 'a' {
-			d = uint64(s[i]-'a') + 10
-		}
-		n = n<<4 | d
-	}
-	return n, true
+	lsn, err := change.ParseHexLSN(s)
+	return uint64(lsn), err == nil
 }

@@ -36,11 +36,6 @@ func (b *SegmentBuilder) Txs() int64 { return b.seg.Txs }
 // Marks returns how many schema changes and tombstones the manifest will list.
 func (b *SegmentBuilder) Marks() int { return len(b.seg.Schemas) + len(b.seg.Tombstones) }
 
-// Last returns the LSN, effective time and position of the last transaction added.
-func (b *SegmentBuilder) Last() (change.LSN, change.Time, change.Position) {
-	return b.seg.Last, b.seg.Effective.To, b.seg.Position
-}
-
 // LogHash returns the log hash after the last transaction added.
 func (b *SegmentBuilder) LogHash() change.Hash { return b.seg.LogHash }
 
