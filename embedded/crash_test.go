@@ -228,26 +228,34 @@ func TestFailedSyncPoisons(t *testing.T) {
 	}
 }
 
-// lastLog returns the name and content of the last log file, and the offsets
-// of its frames.
+// lastLog returns the name and content of the last log file that holds frames,
+// and their offsets. A file prepared in the background may come after it.
 func lastLog(t *testing.T, fs vfs.FS) (name string, content []byte, frames []int) {
 	t.Helper()
 	names, err := fs.List("db/log")
 	if err != nil {
 		t.Fatal(err)
 	}
-	name = fs.PathJoin("db/log", slices.Max(names))
-	if content, err = readAll(fs, name); err != nil {
-		t.Fatal(err)
-	}
-	for off := 0; ; off++ {
-		i := bytes.Index(content[off:], []byte("tmfr"))
-		if i < 0 {
+	slices.Sort(names)
+	for _, base := range slices.Backward(names) {
+		name = fs.PathJoin("db/log", base)
+		if content, err = readAll(fs, name); err != nil {
+			t.Fatal(err)
+		}
+		for off := 0; ; off++ {
+			i := bytes.Index(content[off:], []byte("tmfr"))
+			if i < 0 {
+				break
+			}
+			off += i
+			frames = append(frames, off)
+		}
+		if len(frames) > 0 {
 			return name, content, frames
 		}
-		off += i
-		frames = append(frames, off)
 	}
+	t.Fatal("no log file holds a frame")
+	return "", nil, nil
 }
 
 // damageFrame flips a bit of a frame, counted from the last one of the log.
