@@ -80,7 +80,7 @@ func faultPaths() []faultPath {
 			}
 		}},
 		{"gap", func(_ *testing.T, _ *Archive, c *Session) (func() error, func(*chain.State) error) {
-			return func() error { return c.Gap(ctx, chain.Gap{LSN: 3, Reason: "r", From: 1e12, To: 2e12}) },
+			return func() error { return c.Gap(ctx, chain.Gap{First: 3, Last: 3, Reason: "r", From: 1e12, To: 2e12}) },
 				func(s *chain.State) error { return once(len(s.Gaps), "gap") }
 		}},
 		{"close", func(_ *testing.T, _ *Archive, c *Session) (func() error, func(*chain.State) error) {

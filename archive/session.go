@@ -196,10 +196,10 @@ func (c *Session) Digest(ctx context.Context, d chain.Digest) error {
 	})
 }
 
-// Gap declares that the log is not provable at its next LSN.
+// Gap declares that the log is not provable from its next LSN to g.Last.
 func (c *Session) Gap(ctx context.Context, g chain.Gap) error {
 	return c.publish(ctx, func(s *chain.State) (*chain.Manifest, error) {
-		if n := len(s.Gaps); n > 0 && s.Last == g.LSN && s.Gaps[n-1].Body.LSN == g.LSN && s.LogHash == g.LogHash {
+		if n := len(s.Gaps); n > 0 && s.Last == g.Last && s.Gaps[n-1].Body.Last == g.Last && s.LogHash == g.LogHash {
 			return nil, errDone
 		}
 		return &chain.Manifest{Kind: chain.KindGap, Gap: &g}, nil

@@ -64,7 +64,7 @@ func (s *customerSource) Snapshot(context.Context) (driver.Snapshot, error) {
 	return &customerSnapshot{s}, nil
 }
 
-func (s *customerSource) Ack(context.Context, driver.Mark) error { return nil }
+func (s *customerSource) Ack(context.Context, driver.Receipt) error { return nil }
 
 // customerChanges is the log. It begins when the snapshot is open: one of the
 // database as it was would else come too late.

@@ -205,7 +205,7 @@ func (s *fakeSource) hanging(ctx context.Context, op string) error {
 	return nil
 }
 
-func (s *fakeSource) Ack(ctx context.Context, m driver.Mark) error {
+func (s *fakeSource) Ack(ctx context.Context, m driver.Receipt) error {
 	if err := s.hanging(ctx, "ack"); err != nil {
 		return err
 	}
@@ -213,11 +213,11 @@ func (s *fakeSource) Ack(ctx context.Context, m driver.Mark) error {
 		return err
 	}
 	s.mu.Lock()
-	s.acks = append(s.acks, m)
+	s.acks = append(s.acks, m.Mark)
 	f := s.onAck
 	s.mu.Unlock()
 	if f != nil {
-		f(m)
+		f(m.Mark)
 	}
 	return nil
 }

@@ -102,10 +102,14 @@ func (r *run) resume(work context.Context) error {
 
 // acknowledge tells the source how far it is archived.
 func (r *run) acknowledge(work context.Context) error {
-	if err := r.source.Ack(work, r.published); err != nil {
+	if err := r.source.Ack(work, r.receipt()); err != nil {
 		return &sourceError{fmt.Errorf("tell the source that LSN %d is archived: %w", r.published.LSN, err)}
 	}
 	return nil
+}
+
+func (r *run) receipt() driver.Receipt {
+	return driver.Receipt{Archive: string(r.archive.Identity().Repo), Timeline: string(r.archive.Timeline()), Mark: r.published}
 }
 
 // turn is the loop proper.

@@ -19,21 +19,30 @@ func (s *State) apply(m *Manifest) {
 	case KindSnapshot:
 		s.applySnapshot(m.Seq, m.Snapshot)
 	case KindDigest:
-		grow(&s.Digests, &s.tails.digests, Announced[Digest]{m.Seq, *m.Digest})
+		grow(&s.Digests, &s.tails.digests, Announced[Digest]{s.Timeline, m.Seq, *m.Digest})
 	case KindCoverage:
 		s.CoveredUntil = m.Coverage.CoveredUntil
 	case KindLabel:
-		s.Labels[m.Label.Name] = Announced[Label]{m.Seq, *m.Label}
+		s.Labels[m.Label.Name] = Announced[Label]{s.Timeline, m.Seq, *m.Label}
 	case KindHold:
 		if m.Hold.Release {
 			delete(s.Holds, m.Hold.Name)
 		} else {
-			s.Holds[m.Hold.Name] = Announced[Hold]{m.Seq, *m.Hold}
+			s.Holds[m.Hold.Name] = Announced[Hold]{s.Timeline, m.Seq, *m.Hold}
 		}
 	case KindCheckpoint:
-		grow(&s.Checkpoints, &s.tails.checkpoints, Announced[Checkpoint]{m.Seq, *m.Checkpoint})
+		grow(&s.Checkpoints, &s.tails.checkpoints, Announced[Checkpoint]{s.Timeline, m.Seq, *m.Checkpoint})
 	case KindGap:
 		s.applyGap(m.Seq, m.Gap)
+	case KindGapAck:
+		s.GapAcks[m.GapAck.First] = Announced[GapAck]{s.Timeline, m.Seq, *m.GapAck}
+	case KindPin:
+		s.Pins[m.Pin.Child] = Announced[Pin]{s.Timeline, m.Seq, *m.Pin}
+	case KindFork: // Fork has put everything in place
+	case KindDrill:
+		grow(&s.Drills, &s.tails.drills, Announced[Drill]{s.Timeline, m.Seq, *m.Drill})
+	case KindVerify:
+		grow(&s.Verifies, &s.tails.verifies, Announced[Verify]{s.Timeline, m.Seq, *m.Verify})
 	}
 }
 
@@ -44,6 +53,8 @@ func (s *State) applyClaim(m *Manifest) {
 		s.Start, s.StartLog = c.LSN, c.LogHash
 		s.Last, s.LogHash, s.Position = c.LSN, c.LogHash, c.Position
 		s.schemas.from, s.schemas.unknown = c.LSN, c.LSN > 0
+	} else if s.Source == (Source{}) { // on a fork
+		s.Source, s.Position = c.Source, c.Position
 	}
 	s.Epoch, s.EpochOpen, s.EpochOwner, s.EpochNonce = m.Epoch, true, c.Holder, m.Nonce
 }
@@ -56,7 +67,7 @@ func (s *State) applySegment(seq Seq, b *Segment) {
 	}
 	s.Last, s.LogHash, s.Position = b.Last, b.LogHash, b.Position
 	s.Effective, s.CoveredUntil = b.Effective.To, b.CoveredUntil
-	grow(&s.Segments, &s.tails.segments, Announced[Segment]{seq, *b})
+	grow(&s.Segments, &s.tails.segments, Announced[Segment]{s.Timeline, seq, *b})
 }
 
 func (s *State) applySnapshot(seq Seq, b *Snapshot) {
@@ -64,14 +75,14 @@ func (s *State) applySnapshot(seq Seq, b *Snapshot) {
 		s.Schemas, s.NextCollection, _ = s.schemasWith(b) // checked before
 		s.schemas.unknown, s.schemas.from, s.schemas.base = false, b.LSN, slices.Clone(b.Schemas)
 	}
-	grow(&s.Snapshots, &s.tails.snapshots, Announced[Snapshot]{seq, *b})
+	grow(&s.Snapshots, &s.tails.snapshots, Announced[Snapshot]{s.Timeline, seq, *b})
 }
 
 func (s *State) applyGap(seq Seq, g *Gap) {
-	s.Last, s.LogHash, s.Position = g.LSN, g.LogHash, g.Position
+	s.Last, s.LogHash, s.Position = g.Last, g.LogHash, g.Position
 	s.Effective = max(s.Effective, g.To)
 	if len(g.Collections) == 0 {
-		s.schemas.unknown, s.schemas.from, s.schemas.base = true, g.LSN, nil
+		s.schemas.unknown, s.schemas.from, s.schemas.base = true, g.Last, nil
 	}
-	grow(&s.Gaps, &s.tails.gaps, Announced[Gap]{seq, *g})
+	grow(&s.Gaps, &s.tails.gaps, Announced[Gap]{s.Timeline, seq, *g})
 }

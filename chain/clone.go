@@ -13,6 +13,8 @@ func NewState(repo RepoID, timeline TimelineID) *State {
 		Repo: repo, Timeline: timeline, NextCollection: 1,
 		Labels:  make(map[string]Announced[Label]),
 		Holds:   make(map[string]Announced[Hold]),
+		GapAcks: make(map[change.LSN]Announced[GapAck]),
+		Pins:    make(map[TimelineID]Announced[Pin]),
 		Schemas: make(map[change.CollectionID]*change.Schema),
 	}
 }
@@ -22,6 +24,7 @@ func NewState(repo RepoID, timeline TimelineID) *State {
 func (s *State) Clone() *State {
 	c := *s
 	c.Labels, c.Holds, c.Schemas = maps.Clone(s.Labels), maps.Clone(s.Holds), maps.Clone(s.Schemas)
+	c.GapAcks, c.Pins = maps.Clone(s.GapAcks), maps.Clone(s.Pins)
 	return &c
 }
 
@@ -29,7 +32,7 @@ func (s *State) Clone() *State {
 // use by any clone. Who appends claims the next place; when another clone was
 // first, or there is none left, the list moves to memory of its own.
 type tails struct {
-	segments, snapshots, digests, gaps, checkpoints, schemas *atomic.Int64
+	segments, snapshots, digests, gaps, checkpoints, schemas, drills, verifies *atomic.Int64
 }
 
 func grow[T any](list *[]T, used **atomic.Int64, v T) {

@@ -30,6 +30,7 @@ func TestGoldenManifests(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	chaintest.Golden(t, "manifest/fork.json", c.Child("t2").Raws[0], *update)
 }
 
 // recheck gives an edited object a new check.
@@ -88,7 +89,8 @@ func TestGoldenInvalidManifests(t *testing.T) {
 }
 
 func FuzzDecodeManifest(f *testing.F) {
-	for _, raw := range chaintest.EveryKind(f).Raws {
+	c := chaintest.EveryKind(f)
+	for _, raw := range append(c.Raws, c.Child("t2").Raws...) {
 		f.Add(raw[:bytes.LastIndex(raw, []byte(chain.CheckField))])
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -129,7 +131,8 @@ func TestFormatPage(t *testing.T) {
 			shown[m.Kind] = true
 		}
 	}
-	for _, k := range []chain.Kind{chain.KindClaim, chain.KindClose, chain.KindSegment, chain.KindSnapshot, chain.KindDigest, chain.KindCoverage, chain.KindLabel, chain.KindHold, chain.KindCheckpoint, chain.KindGap} {
+	for _, k := range []chain.Kind{chain.KindClaim, chain.KindClose, chain.KindSegment, chain.KindSnapshot, chain.KindDigest, chain.KindCoverage, chain.KindLabel, chain.KindHold, chain.KindCheckpoint, chain.KindGap,
+		chain.KindGapAck, chain.KindPin, chain.KindFork, chain.KindDrill, chain.KindVerify} {
 		if !shown[k] {
 			t.Errorf("no valid example of a %s", k)
 		}

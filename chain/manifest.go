@@ -40,6 +40,11 @@ const (
 	KindHold       Kind = "hold"       // keep what a restore to this LSN needs, or let it go again
 	KindCheckpoint Kind = "checkpoint" // a bundle of earlier manifests, for cheap opening
 	KindGap        Kind = "gap"        // the log is not provable here
+	KindGapAck     Kind = "gap-ack"    // somebody has taken note of a gap
+	KindPin        Kind = "pin"        // a child timeline begins here
+	KindFork       Kind = "fork"       // the first manifest of a child timeline: where it comes from
+	KindDrill      Kind = "drill"      // how a rehearsal of a restore went
+	KindVerify     Kind = "verify"     // what a verification found
 )
 
 // Manifest is the announcement of one thing; exactly the section that Kind
@@ -66,6 +71,11 @@ type Manifest struct {
 	Hold       *Hold       `json:"hold,omitempty"`
 	Checkpoint *Checkpoint `json:"checkpoint,omitempty"`
 	Gap        *Gap        `json:"gap,omitempty"`
+	GapAck     *GapAck     `json:"gap_ack,omitempty"`
+	Pin        *Pin        `json:"pin,omitempty"`
+	Fork       *Fork       `json:"fork,omitempty"`
+	Drill      *Drill      `json:"drill,omitempty"`
+	Verify     *Verify     `json:"verify,omitempty"`
 }
 
 // Over says over what a claim starts its epoch.
@@ -86,7 +96,8 @@ type Source struct {
 
 // Claim starts epoch Manifest.Epoch, one more than the last. Its mark must be
 // the end of the archive's log, as the source itself sees it; the first claim
-// of a timeline sets where the log starts.
+// of a timeline sets whose history it is and, unless the timeline is a fork,
+// where the log starts.
 type Claim struct {
 	Source   Source          `json:"source"`
 	LSN      change.LSN      `json:"lsn"`
@@ -117,6 +128,12 @@ type Segment struct {
 	Smaller      int64           `json:"smaller"`              // no transaction outside Largest has more records than this
 	Tombstones   []Tombstone     `json:"tombstones,omitempty"` // truncates and drops, in LSN order
 	Schemas      []SchemaChange  `json:"schemas,omitempty"`    // in LSN order
+
+	// PackLast is 0, except for a segment that a fork has cut: the packs then
+	// hold records up to this LSN, and those after Last belong to the parent
+	// timeline alone. Txs, Counts and Largest are those of the whole segment.
+	// It is worked out by [State.Fork] and never stored.
+	PackLast change.LSN `json:"-"`
 }
 
 // Span is a range of times, both ends included.
@@ -223,14 +240,81 @@ type Checkpoint struct {
 	Hash  change.Hash `json:"hash"` // SHA-256 of the whole object
 }
 
-// Gap says that the log can't be proved between LSN−1 and what follows. It
-// takes one LSN; only a base at or after it is restorable from there on.
+// Gap says that the log can't be proved from First to Last: the source has
+// given out these LSNs, or at least one, for changes that nobody archived. Only
+// a base at or after Last is restorable from there on.
 type Gap struct {
-	LSN         change.LSN            `json:"lsn"`
+	First       change.LSN            `json:"lsn_start"`
+	Last        change.LSN            `json:"lsn_end"`
 	Collections []change.CollectionID `json:"collections,omitempty"` // empty: all
 	Reason      string                `json:"reason"`
 	From        change.Time           `json:"from"` // effective times between which changes may be missing
 	To          change.Time           `json:"to"`
 	LogHash     change.Hash           `json:"log_hash"` // of the source after the gap; the log hash goes on from here
 	Position    change.Position       `json:"position,omitempty"`
+}
+
+// GapAck says that somebody knows of a gap, so that monitoring need not go on
+// about it. The gap stays what it is.
+type GapAck struct {
+	First  change.LSN `json:"lsn_start"` // of the gap
+	Reason string     `json:"reason"`
+	By     string     `json:"by,omitempty"`
+}
+
+// Pin announces in the parent's chain that another timeline goes on from LSN:
+// what that needs of this one is to be kept.
+type Pin struct {
+	Child     TimelineID  `json:"child"`
+	LSN       change.LSN  `json:"lsn"`
+	LogHash   change.Hash `json:"log_hash"`  // at LSN, as the database that forks has it
+	Effective change.Time `json:"effective"` // of the transaction that ends at LSN
+	Note      string      `json:"note,omitempty"`
+}
+
+// Fork is the first manifest of a child timeline. It repeats what the pin says
+// and binds the child to the parent's history up to the pin.
+type Fork struct {
+	Parent     TimelineID  `json:"parent"`
+	ParentSeq  Seq         `json:"parent_seq"`  // of the pin
+	ParentHash change.Hash `json:"parent_hash"` // of the pin's stored bytes
+	LSN        change.LSN  `json:"lsn"`
+	LogHash    change.Hash `json:"log_hash"`
+	Effective  change.Time `json:"effective"`
+}
+
+// Drill is how a rehearsal went: a restore to LSN in a scratch place, whose
+// rows were compared with what the database itself showed there.
+type Drill struct {
+	LSN         change.LSN  `json:"lsn"`
+	Base        change.LSN  `json:"base_lsn"` // where the restore started from
+	OK          bool        `json:"ok"`
+	Independent bool        `json:"independent"`       // compared with a read of the database that the restore did not start from
+	Against     Seq         `json:"against,omitempty"` // the manifest compared with; 0: a read of the database just then, or nothing
+	Started     change.Time `json:"started"`
+	Elapsed     int64       `json:"elapsed_us"` // of the restore: the measured RTO
+	Rows        int64       `json:"rows"`
+	Bytes       int64       `json:"bytes"`            // of keys and images
+	Detail      string      `json:"detail,omitempty"` // what went wrong
+}
+
+// Verify is what a verification of the timeline found.
+type Verify struct {
+	Level    string      `json:"level"`   // chain, objects or records
+	Through  Seq         `json:"through"` // the last manifest looked at
+	Started  change.Time `json:"started"`
+	Elapsed  int64       `json:"elapsed_us"`
+	Objects  int64       `json:"objects"`
+	Bytes    int64       `json:"bytes"`
+	Records  int64       `json:"records"`
+	Findings int64       `json:"findings"`        // 0: everything was as announced
+	Lost     []Lost      `json:"lost,omitempty"`  // segments that can't be read, in LSN order
+	Bases    []Seq       `json:"bases,omitempty"` // manifests of snapshots that can't be read, ascending
+}
+
+// Lost is a range of the log that can't be read any more.
+type Lost struct {
+	First  change.LSN `json:"lsn_start"`
+	Last   change.LSN `json:"lsn_end"`
+	Detail string     `json:"detail"` // the object and what is wrong with it
 }

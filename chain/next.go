@@ -37,6 +37,7 @@ func (s *State) Advance(m *Manifest, hash change.Hash) error {
 func (s *State) Check(m *Manifest) error {
 	r := &rules{s: s, m: m}
 	r.link()
+	r.fork()
 	r.epoch()
 	if r.err == nil {
 		r.body()
@@ -74,6 +75,20 @@ func (r *rules) link() {
 	r.want(m.Prev == s.Head, "link.prev", "prev_hash is %s, manifest %d has %s", m.Prev, s.Seq, s.Head)
 }
 
+// fork holds the first manifest of a child timeline to the pin in the parent.
+func (r *rules) fork() {
+	s, m := r.s, r.m
+	switch {
+	case s.Seq > 0: // a fork of any other seq is malformed
+	case m.Kind != KindFork:
+		r.want(s.Parent == nil, "fork.first", "timeline %s was pinned as a fork: that comes first", s.Timeline)
+	case s.Parent == nil:
+		r.fail("fork.parent", nil, "nothing is known of the parent timeline %s", m.Fork.Parent)
+	default:
+		r.want(*m.Fork == *s.Parent, "fork.pin", "it says %+v, the pin %+v", *m.Fork, *s.Parent)
+	}
+}
+
 func (r *rules) epoch() {
 	s, m := r.s, r.m
 	switch {
@@ -84,7 +99,7 @@ func (r *rules) epoch() {
 		}
 		r.want(s.EpochOpen || m.Claim.Over == OverNothing, "epoch.over", "claims %q over an epoch, but none is open", string(m.Claim.Over))
 	case !m.Epochal():
-		r.want(s.Started || m.Kind == KindCheckpoint, "epoch.first", "nothing was archived yet; a timeline starts with a claim")
+		r.want(s.Started || m.Kind == KindCheckpoint || m.Kind == KindFork, "epoch.first", "nothing was archived yet; a timeline starts with a claim")
 	case m.Epoch < s.Epoch || m.Epoch == s.Epoch && !s.EpochOpen:
 		r.fail("epoch.fenced", ErrFenced, "epoch %d is over, the last is %d (open: %t)", m.Epoch, s.Epoch, s.EpochOpen)
 	default:
@@ -121,6 +136,13 @@ func (r *rules) body() {
 		r.want(m.Checkpoint.First == s.Bundled()+1, "checkpoint.range", "starts at %d, want %d", m.Checkpoint.First, s.Bundled()+1)
 	case KindGap:
 		r.gap(m.Gap)
+	case KindGapAck:
+		r.gapAck(m.GapAck)
+	case KindPin:
+		r.pin(m.Pin)
+	case KindDrill:
+		r.point("drill", m.Drill.LSN)
+	case KindVerify: // says nothing of the history
 	}
 }
 
@@ -138,10 +160,11 @@ func (r *rules) claim(c *Claim) {
 		r.want(c.LSN > 0 || c.LogHash.IsZero(), "claim.start", "lsn is 0 but log_hash is not zero")
 		return
 	}
-	r.want(c.Source == s.Source, "claim.source", "source is %s/%s, the archive holds %s/%s", c.Source.Kind, c.Source.System, s.Source.Kind, s.Source.System)
+	first := s.Source == Source{} // on a fork: whose history it is from now on
+	r.want(first || c.Source == s.Source, "claim.source", "source is %s/%s, the archive holds %s/%s", c.Source.Kind, c.Source.System, s.Source.Kind, s.Source.System)
 	r.want(c.LSN == s.Last, "claim.lsn", "the source goes on from LSN %d, the archive ends at %d", c.LSN, s.Last)
 	r.want(c.LogHash == s.LogHash, "claim.log_hash", "the source's log hash at LSN %d is %s, the archive's %s: they have different histories", c.LSN, c.LogHash, s.LogHash)
-	r.want(c.Position == s.Position, "claim.position", "position is %q, the archive ends at %q", c.Position, s.Position)
+	r.want(first || c.Position == s.Position, "claim.position", "position is %q, the archive ends at %q", c.Position, s.Position)
 }
 
 func (r *rules) segment(b *Segment) {
@@ -216,14 +239,47 @@ func (r *rules) hold(h *Hold) {
 
 func (r *rules) gap(g *Gap) {
 	s := r.s
-	r.want(g.LSN == s.Last+1, "gap.lsn", "lsn is %d, want %d", g.LSN, s.Last+1)
+	r.want(g.First == s.Last+1, "gap.lsn", "lsn_start is %d, want %d", g.First, s.Last+1)
 	r.want(g.To >= s.Effective && g.To >= s.CoveredUntil, "gap.time", "ends at %v, before the last transaction (%v) or what is covered (%v)", g.To, s.Effective, s.CoveredUntil)
+}
+
+func (r *rules) gapAck(a *GapAck) {
+	s := r.s
+	_, acked := s.GapAcks[a.First]
+	r.want(!acked, "gap-ack.once", "the gap at LSN %d was acknowledged before", a.First)
+	known := slices.ContainsFunc(s.Gaps, func(g Announced[Gap]) bool { return g.Body.First == a.First })
+	r.want(known, "gap-ack.lsn", "no gap starts at LSN %d", a.First)
+}
+
+func (r *rules) pin(p *Pin) {
+	s := r.s
+	old, taken := s.Pins[p.Child]
+	r.want(!taken, "pin.child", "timeline %s goes on from LSN %d since manifest %d", p.Child, old.Body.LSN, old.Seq)
+	r.point("pin", p.LSN)
+	if r.err != nil {
+		return
+	}
+	if want, known := s.LogHashAt(p.LSN); known {
+		r.want(p.LogHash == want, "pin.log_hash", "log_hash is %s, the archive's at LSN %d is %s", p.LogHash, p.LSN, want)
+	}
+	from, to := change.Time(0), max(s.Effective, s.CoveredUntil)
+	if seg := s.SegmentAt(p.LSN); seg != nil {
+		from, to = seg.Effective.From, seg.Effective.To
+		if p.LSN == seg.Last {
+			from = to
+		}
+	}
+	r.want(p.Effective >= from && p.Effective <= to, "pin.effective", "effective is %v, of LSN %d it is from %v to %v", p.Effective, p.LSN, from, to)
 }
 
 // point checks an LSN that a restore may stop at.
 func (r *rules) point(kind string, lsn change.LSN) {
 	s := r.s
 	r.want(lsn >= s.Start && lsn <= s.Last, kind+".lsn", "lsn is %d, the archive holds %d to %d", lsn, s.Start, s.Last)
+	for i := range s.Gaps {
+		g := &s.Gaps[i].Body
+		r.want(lsn < g.First || lsn >= g.Last, kind+".gap", "lsn %d is inside the gap of LSN %d to %d", lsn, g.First, g.Last)
+	}
 	first, last, inside := s.within(lsn)
 	r.want(!inside, kind+".boundary", "lsn %d is inside the transaction of LSN %d to %d; it ends at %d", lsn, first, last, last)
 }
@@ -263,7 +319,7 @@ func (s *State) LogHashAt(lsn change.LSN) (change.Hash, bool) {
 	case seg != nil:
 		return seg.LogHash, seg.Last == lsn
 	}
-	i := slices.IndexFunc(s.Gaps, func(g Announced[Gap]) bool { return g.Body.LSN == lsn })
+	i := slices.IndexFunc(s.Gaps, func(g Announced[Gap]) bool { return g.Body.Last == lsn })
 	if i < 0 {
 		return change.Hash{}, false
 	}

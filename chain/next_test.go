@@ -22,7 +22,7 @@ func standardChain(t testing.TB) *chaintest.Chain {
 	c.Add(chain.Manifest{Kind: chain.KindLabel, Label: &chain.Label{Name: "one", LSN: 4}})
 	c.Add(chain.Manifest{Kind: chain.KindHold, Hold: &chain.Hold{Name: "audit", LSN: 4}})
 	c.Add(chain.Manifest{Kind: chain.KindCheckpoint, Checkpoint: chaintest.Checkpoint(1, 4)})
-	return c.Add(chain.Manifest{Kind: chain.KindGap, Gap: &chain.Gap{LSN: 9, Reason: "r", From: 20000, To: 30000, LogHash: change.Hash{9}, Collections: []change.CollectionID{1}}})
+	return c.Add(chain.Manifest{Kind: chain.KindGap, Gap: &chain.Gap{First: 9, Last: 9, Reason: "r", From: 20000, To: 30000, LogHash: change.Hash{9}, Collections: []change.CollectionID{1}}})
 }
 
 type ruleTest struct {
@@ -63,7 +63,7 @@ func aCoverage(_ *testing.T, c *chaintest.Chain) chain.Manifest {
 	return chain.Manifest{Kind: chain.KindCoverage, Coverage: &chain.Coverage{LSN: c.State.Last, CoveredUntil: 1e6}}
 }
 func aGap(_ *testing.T, c *chaintest.Chain) chain.Manifest {
-	return chain.Manifest{Kind: chain.KindGap, Gap: &chain.Gap{LSN: c.State.Last + 1, Reason: "r", From: 40000, To: 50000}}
+	return chain.Manifest{Kind: chain.KindGap, Gap: &chain.Gap{First: c.State.Last + 1, Last: c.State.Last + 1, Reason: "r", From: 40000, To: 50000}}
 }
 func aDigest(_ *testing.T, c *chaintest.Chain) chain.Manifest {
 	return chain.Manifest{Kind: chain.KindDigest, Digest: &chain.Digest{LSN: 8, Digests: []chain.CollectionDigest{{1, 3, change.Hash{1}}}}}
@@ -73,6 +73,32 @@ func aClose(_ *testing.T, c *chaintest.Chain) chain.Manifest {
 }
 func aCheckpoint(*testing.T, *chaintest.Chain) chain.Manifest {
 	return chain.Manifest{Kind: chain.KindCheckpoint, Checkpoint: chaintest.Checkpoint(5, 8)}
+}
+
+func anAck(*testing.T, *chaintest.Chain) chain.Manifest {
+	return chain.Manifest{Kind: chain.KindGapAck, GapAck: &chain.GapAck{First: 9, Reason: "known"}}
+}
+func aDrill(*testing.T, *chaintest.Chain) chain.Manifest {
+	return chain.Manifest{Kind: chain.KindDrill, Drill: &chain.Drill{LSN: 8, Base: 4, OK: true}}
+}
+func aPin(_ *testing.T, c *chaintest.Chain) chain.Manifest {
+	b := &c.State.Segments[0].Body
+	return chain.Manifest{Kind: chain.KindPin, Pin: &chain.Pin{Child: "t2", LSN: 4, LogHash: b.LogHash, Effective: b.Effective.To}}
+}
+
+// inChild spoils the first manifest of a fork.
+func inChild(spoil func(m *chain.Manifest)) func(*testing.T, *chaintest.Chain) *chain.Manifest {
+	return func(t *testing.T, c *chaintest.Chain) *chain.Manifest {
+		s, err := c.Add(aPin(t, c)).State.Fork("t2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		*c = chaintest.Chain{T: t, State: s}
+		f := *s.Parent
+		m := c.Seal(chain.Manifest{Kind: chain.KindFork, Fork: &f})
+		spoil(m)
+		return m
+	}
 }
 
 // segmentWith changes a valid segment, keeping it well-formed.
@@ -233,8 +259,40 @@ func ruleTests() []ruleTest {
 		{"release of nothing", "hold.name", nil, changed(aHold, func(m *chain.Manifest) { *m.Hold = chain.Hold{Name: "h", Release: true} })},
 		{"checkpoint leaves a hole", "checkpoint.range", nil, changed(aCheckpoint, func(m *chain.Manifest) { m.Checkpoint = chaintest.Checkpoint(6, 8) })},
 		{"checkpoint overlaps", "checkpoint.range", nil, changed(aCheckpoint, func(m *chain.Manifest) { m.Checkpoint = chaintest.Checkpoint(1, 8) })},
-		{"gap elsewhere", "gap.lsn", nil, changed(aGap, func(m *chain.Manifest) { m.Gap.LSN++ })},
+		{"gap elsewhere", "gap.lsn", nil, changed(aGap, func(m *chain.Manifest) { m.Gap.First++; m.Gap.Last++ })},
 		{"gap in the past", "gap.time", nil, changed(aGap, func(m *chain.Manifest) { m.Gap.From, m.Gap.To = 1, 2 })},
+		{"acknowledged twice", "gap-ack.once", nil, func(t *testing.T, c *chaintest.Chain) *chain.Manifest {
+			c.Add(anAck(t, c))
+			return c.Seal(anAck(t, c))
+		}},
+		{"no such gap", "gap-ack.lsn", nil, changed(anAck, func(m *chain.Manifest) { m.GapAck.First = 4 })},
+		{"label inside a gap", "label.gap", nil, func(t *testing.T, c *chaintest.Chain) *chain.Manifest {
+			g := aGap(t, c)
+			g.Gap.Last += 5
+			c.Add(g)
+			return changed(aLabel, func(m *chain.Manifest) { m.Label.LSN = c.State.Last - 1 })(t, c)
+		}},
+		{"drill above the log", "drill.lsn", nil, changed(aDrill, func(m *chain.Manifest) { m.Drill.LSN = 10 })},
+		{"drill inside a transaction", "drill.boundary", nil, changed(aDrill, func(m *chain.Manifest) { m.Drill.LSN, m.Drill.Base = 2, 0 })},
+		{"child taken", "pin.child", nil, func(t *testing.T, c *chaintest.Chain) *chain.Manifest {
+			c.Add(aPin(t, c))
+			return c.Seal(aPin(t, c))
+		}},
+		{"pin above the log", "pin.lsn", nil, changed(aPin, func(m *chain.Manifest) { m.Pin.LSN = 10 })},
+		{"pin inside a transaction", "pin.boundary", nil, changed(aPin, func(m *chain.Manifest) { m.Pin.LSN = 5 })},
+		{"pin of another history", "pin.log_hash", nil, changed(aPin, func(m *chain.Manifest) { m.Pin.LogHash[0]++ })},
+		{"pin at another time", "pin.effective", nil, changed(aPin, func(m *chain.Manifest) { m.Pin.Effective-- })},
+		{"fork out of nothing", "fork.parent", nil, func(t *testing.T, c *chaintest.Chain) *chain.Manifest {
+			f := c.Add(aPin(t, c)).Child("t2").State.Parent
+			*c = *chaintest.New(t)
+			c.State.Timeline = "t2"
+			return c.Seal(chain.Manifest{Kind: chain.KindFork, Fork: f})
+		}},
+		{"fork elsewhere", "fork.pin", nil, inChild(func(m *chain.Manifest) { m.Fork.LSN-- })},
+		{"fork of another history", "fork.pin", nil, inChild(func(m *chain.Manifest) { m.Fork.LogHash[0]++ })},
+		{"fork that is none", "fork.first", nil, inChild(func(m *chain.Manifest) {
+			m.Kind, m.Fork, m.Label = chain.KindLabel, nil, &chain.Label{Name: "x", LSN: 4}
+		})},
 		{"malformed", "form", chain.ErrManifest, changed(aGap, func(m *chain.Manifest) { m.Gap.Reason = "" })},
 		{"newer", "form", chain.ErrVersion, changed(aGap, func(m *chain.Manifest) { m.Format = 2 })},
 	}
@@ -267,7 +325,8 @@ func TestNextRefuses(t *testing.T) {
 // TestNextAccepts shows that the manifests which the table spoils are good.
 func TestNextAccepts(t *testing.T) {
 	for name, f := range map[string]func(*testing.T, *chaintest.Chain) chain.Manifest{"label": aLabel, "claim": aClaim, "segment": aSegment,
-		"snapshot": aSnapshot, "hold": aHold, "coverage": aCoverage, "gap": aGap, "digest": aDigest, "close": aClose, "checkpoint": aCheckpoint} {
+		"snapshot": aSnapshot, "hold": aHold, "coverage": aCoverage, "gap": aGap, "digest": aDigest, "close": aClose, "checkpoint": aCheckpoint,
+		"gap-ack": anAck, "drill": aDrill, "pin": aPin} {
 		t.Run(name, func(t *testing.T) {
 			c := standardChain(t)
 			c.Add(f(t, c))
@@ -297,7 +356,7 @@ func TestSchemasOfAStartInTheMiddle(t *testing.T) {
 	if err := c.State.Next(c.Seal(chaintest.Snapshot(c.State, c.State.Last, "bbbbbbbbbbbbbbbb", v1, chaintest.Schema(t, 7))), change.Hash{}); err == nil || !strings.Contains(err.Error(), "version 2") {
 		t.Errorf("a base with the old schema: %v", err)
 	}
-	c.Add(chain.Manifest{Kind: chain.KindGap, Gap: &chain.Gap{LSN: c.State.Last + 1, Reason: "log lost", From: 1e6, To: 2e6, LogHash: change.Hash{5}}})
+	c.Add(chain.Manifest{Kind: chain.KindGap, Gap: &chain.Gap{First: c.State.Last + 1, Last: c.State.Last + 1, Reason: "log lost", From: 1e6, To: 2e6, LogHash: change.Hash{5}}})
 	c.Segment(1)
 	synthetic := chaintest.Snapshot(c.State, c.State.Last, "cccccccccccccccc", v2, chaintest.Schema(t, 7))
 	synthetic.Snapshot.Origin = chain.OriginSynthetic

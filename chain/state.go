@@ -40,7 +40,16 @@ type State struct {
 	Gaps        []Announced[Gap]
 	Checkpoints []Announced[Checkpoint]
 	Labels      map[string]Announced[Label]
-	Holds       map[string]Announced[Hold] // those in force
+	Holds       map[string]Announced[Hold]       // those in force
+	GapAcks     map[change.LSN]Announced[GapAck] // by the gap's First
+
+	// Where it comes from and what came from it.
+	Parent *Fork                         // nil unless this timeline is a fork
+	Pins   map[TimelineID]Announced[Pin] // the timelines that go on from this one
+
+	// What is known of its health, in chain order, of this timeline alone.
+	Drills   []Announced[Drill]
+	Verifies []Announced[Verify]
 
 	// Schemas holds the schema of every collection that lives at Last, as far as
 	// the chain tells: see [State.SchemasKnown].
@@ -78,8 +87,13 @@ func (s *State) Summary() Summary {
 		Segments: len(s.Segments), Snapshots: len(s.Snapshots), Labels: len(s.Labels)}
 }
 
-// Announced is a section of a manifest with the place where the chain holds it.
+// Announced is a section of a manifest with the place where a chain holds it:
+// this timeline's or, for what a fork has inherited, an ancestor's.
 type Announced[T any] struct {
-	Seq  Seq
-	Body T
+	Timeline TimelineID
+	Seq      Seq
+	Body     T
 }
+
+// Key is the manifest's key.
+func (a *Announced[T]) Key() string { return ManifestKey(a.Timeline, a.Seq) }

@@ -73,7 +73,8 @@ func (f *form) section() {
 		{KindClaim, m.Claim != nil}, {KindClose, m.Close != nil}, {KindSegment, m.Segment != nil},
 		{KindSnapshot, m.Snapshot != nil}, {KindDigest, m.Digest != nil}, {KindCoverage, m.Coverage != nil},
 		{KindLabel, m.Label != nil}, {KindHold, m.Hold != nil}, {KindCheckpoint, m.Checkpoint != nil},
-		{KindGap, m.Gap != nil},
+		{KindGap, m.Gap != nil}, {KindGapAck, m.GapAck != nil}, {KindPin, m.Pin != nil}, {KindFork, m.Fork != nil},
+		{KindDrill, m.Drill != nil}, {KindVerify, m.Verify != nil},
 	}
 	known := false
 	for _, h := range have {
@@ -136,6 +137,51 @@ func (f *form) body() {
 		f.checkpoint(m.Checkpoint)
 	case KindGap:
 		f.gap(m.Gap)
+	case KindGapAck:
+		f.want(m.GapAck.Reason != "", "reason is missing")
+		f.text("reason", m.GapAck.Reason)
+		f.text("by", m.GapAck.By)
+	case KindPin:
+		f.noError(CheckTimeline(m.Pin.Child))
+		f.want(m.Pin.Child != m.Timeline, "child is this timeline itself")
+		f.text("note", m.Pin.Note)
+	case KindFork:
+		f.fork(m.Fork)
+	case KindDrill:
+		f.drill(m.Drill)
+	case KindVerify:
+		f.verify(m.Verify)
+	}
+}
+
+func (f *form) fork(k *Fork) {
+	f.noError(CheckTimeline(k.Parent))
+	f.want(f.m.Seq == 1, "a fork is manifest 1 of its timeline")
+	f.want(k.Parent != f.m.Timeline, "parent is this timeline itself")
+	f.want(k.ParentSeq > 0 && !k.ParentHash.IsZero(), "parent_seq or parent_hash is missing")
+}
+
+func (f *form) drill(d *Drill) {
+	f.want(d.Base <= d.LSN, "base_lsn %d is above lsn %d", d.Base, d.LSN)
+	f.want(d.Elapsed >= 0 && d.Rows >= 0 && d.Bytes >= 0, "a figure is negative")
+	f.want(d.OK || d.Detail != "", "it went wrong, but detail is missing")
+	f.text("detail", d.Detail)
+}
+
+func (f *form) verify(v *Verify) {
+	f.want(v.Level == "chain" || v.Level == "objects" || v.Level == "records", "level is %q, want chain, objects or records", v.Level)
+	f.want(v.Through < f.m.Seq, "through is %d, want a manifest before %d", v.Through, f.m.Seq)
+	f.want(v.Elapsed >= 0 && v.Objects >= 0 && v.Bytes >= 0 && v.Records >= 0 && v.Findings >= 0, "a figure is negative")
+	f.want(v.Findings > 0 || len(v.Lost) == 0 && len(v.Bases) == 0, "something is lost, but findings is 0")
+	var last change.LSN
+	for _, l := range v.Lost {
+		f.want(l.First > last && l.First <= l.Last, "lost LSN %d to %d follow %d", l.First, l.Last, last)
+		f.want(l.Detail != "", "detail is missing")
+		f.text("detail", l.Detail)
+		last = l.Last
+	}
+	for i, b := range v.Bases {
+		f.want(b > 0 && b <= v.Through && (i == 0 || b > v.Bases[i-1]), "base %d is out of order or beyond %d", b, v.Through)
 	}
 }
 
@@ -147,7 +193,7 @@ func (f *form) checkpoint(c *Checkpoint) {
 }
 
 func (f *form) gap(g *Gap) {
-	f.want(g.LSN > 0 && g.LSN < change.MaxLSN, "lsn is %d", g.LSN)
+	f.want(g.First > 0 && g.First <= g.Last && g.Last < change.MaxLSN, "it covers LSN %d to %d", g.First, g.Last)
 	f.span("gap", Span{g.From, g.To})
 	f.want(g.Reason != "", "reason is missing")
 	f.text("reason", g.Reason)

@@ -14,7 +14,7 @@ import (
 
 func TestValidateRefuses(t *testing.T) {
 	const (
-		gClaim, gSegment, gTruncate, gSnapshot, gDigest, gCoverage, gLabel, gHold, gRelease, gCheckpoint, gGap, gClose = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+		gClaim, gSegment, gTruncate, gSnapshot, gDigest, gCoverage, gLabel, gHold, gRelease, gCheckpoint, gGap, gClose, gAck, gDrill, gVerify, gPin = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
 	)
 	raws := chaintest.EveryKind(t).Raws
 	for _, test := range []struct {
@@ -106,10 +106,23 @@ func TestValidateRefuses(t *testing.T) {
 		{"checkpoint key", gCheckpoint, "key", func(m *chain.Manifest) { m.Checkpoint.Key = "x" }},
 		{"checkpoint of nothing", gCheckpoint, "size", func(m *chain.Manifest) { m.Checkpoint.Size = 0 }},
 		{"checkpoint without hash", gCheckpoint, "hash", func(m *chain.Manifest) { m.Checkpoint.Hash = change.Hash{} }},
-		{"gap at 0", gGap, "lsn", func(m *chain.Manifest) { m.Gap.LSN = 0 }},
+		{"gap at 0", gGap, "LSN", func(m *chain.Manifest) { m.Gap.First = 0 }},
 		{"gap without a reason", gGap, "reason", func(m *chain.Manifest) { m.Gap.Reason = "" }},
 		{"gap back in time", gGap, "ends", func(m *chain.Manifest) { m.Gap.To = m.Gap.From - 1 }},
 		{"gap of collections in disorder", gGap, "follows", func(m *chain.Manifest) { m.Gap.Collections = []change.CollectionID{2, 1} }},
+		{"gap back in LSNs", gGap, "covers", func(m *chain.Manifest) { m.Gap.First = m.Gap.Last + 1 }},
+		{"acknowledged without a reason", gAck, "reason", func(m *chain.Manifest) { m.GapAck.Reason = "" }},
+		{"drill from a later base", gDrill, "base_lsn", func(m *chain.Manifest) { m.Drill.Base = m.Drill.LSN + 1 }},
+		{"drill that took less than no time", gDrill, "negative", func(m *chain.Manifest) { m.Drill.Elapsed = -1 }},
+		{"drill that failed in silence", gDrill, "detail", func(m *chain.Manifest) { m.Drill.OK = false }},
+		{"verification of another kind", gVerify, "level", func(m *chain.Manifest) { m.Verify.Level = "deep" }},
+		{"verification of itself", gVerify, "through", func(m *chain.Manifest) { m.Verify.Through = m.Seq }},
+		{"verification that finds nothing lost", gVerify, "findings", func(m *chain.Manifest) { m.Verify.Findings = 0 }},
+		{"lost in disorder", gVerify, "follow", func(m *chain.Manifest) { m.Verify.Lost = append(m.Verify.Lost, m.Verify.Lost[0]) }},
+		{"lost without a detail", gVerify, "detail", func(m *chain.Manifest) { m.Verify.Lost[0].Detail = "" }},
+		{"bases in disorder", gVerify, "base", func(m *chain.Manifest) { m.Verify.Bases = []chain.Seq{4, 4} }},
+		{"pin of itself", gPin, "child", func(m *chain.Manifest) { m.Pin.Child = m.Timeline }},
+		{"pin without a name", gPin, "timeline", func(m *chain.Manifest) { m.Pin.Child = "" }},
 		{"close without section", gClose, "section", func(m *chain.Manifest) { m.Close = nil }},
 	} {
 		t.Run(test.name, func(t *testing.T) {

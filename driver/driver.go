@@ -26,8 +26,26 @@ var (
 
 // Identity names a database for good: a copy of it restored elsewhere has another.
 type Identity struct {
-	Kind   string // "embedded", "postgres" …
-	System string // the database's own unique ID
+	Kind     string  // "embedded", "postgres" …
+	System   string  // the database's own unique ID
+	Restored *Origin // what it was restored from; nil when it wasn't, or can't tell
+}
+
+// Origin is the place in an archive that a database was restored from: where a
+// timeline of its own can begin.
+type Origin struct {
+	Archive   string      `json:"archive"` // the repository's ID
+	Timeline  string      `json:"timeline"`
+	LSN       change.LSN  `json:"lsn"`
+	LogHash   change.Hash `json:"log_hash"`
+	Effective change.Time `json:"effective"` // of the transaction that ends at LSN
+}
+
+// Receipt says that an archive holds everything through a mark for good.
+type Receipt struct {
+	Archive  string // the repository's ID
+	Timeline string
+	Mark
 }
 
 // Mark is a place between two transactions of a source's log.
@@ -61,10 +79,10 @@ type Source interface {
 	// caller closes it.
 	Snapshot(ctx context.Context) (Snapshot, error)
 
-	// Ack tells the source that everything through the mark is archived for
-	// good, so that it may release its log. An acknowledgement that goes back
-	// has no effect; one beyond the log's durable end is ErrDiverged.
-	Ack(ctx context.Context, through Mark) error
+	// Ack tells the source that everything through the receipt's mark is
+	// archived for good, so that it may release its log. One that goes back has
+	// no effect; one beyond the log's durable end is ErrDiverged.
+	Ack(ctx context.Context, r Receipt) error
 }
 
 // Changes is an open stream of transactions in log order, for one goroutine.
@@ -111,6 +129,7 @@ type State struct {
 	LSN     change.LSN
 	LogHash change.Hash // of the history up to LSN; zero when not known
 	Commit  change.Time // commit time of the transaction that ends at LSN; 0 for none
+	Origin  *Origin     // what the rows come from; nil when the result can't go on as a timeline of it
 	LastTx  change.TxID // its ID
 	Schemas []*change.Schema
 	NextID  change.CollectionID // the first collection ID never used in this history

@@ -149,7 +149,7 @@ func TestAttachedLogIsKept(t *testing.T) {
 		t.Errorf("the log ends at %+v, the database at LSN %d, hash %s", last, db.visible.LSN, db.visible.Hash)
 	}
 	before := db.log.Extent()
-	if err := db.Source().Ack(ctx, last); err != nil {
+	if err := db.Source().Ack(ctx, driver.Receipt{Mark: last}); err != nil {
 		t.Fatal(err)
 	}
 	after := db.log.Extent()
@@ -161,7 +161,7 @@ func TestAttachedLogIsKept(t *testing.T) {
 	}
 	beyond := last
 	beyond.LSN++
-	if err := db.Source().Ack(ctx, beyond); !errors.Is(err, driver.ErrDiverged) {
+	if err := db.Source().Ack(ctx, driver.Receipt{Mark: beyond}); !errors.Is(err, driver.ErrDiverged) {
 		t.Errorf("acknowledgement beyond the end: %v", err)
 	}
 	// The reader goes on across files that are used again.
@@ -257,10 +257,10 @@ func TestCloseWhileAcknowledged(t *testing.T) {
 		var acks sync.WaitGroup
 		begun := make(chan struct{})
 		acks.Go(func() {
-			err := db.Source().Ack(t.Context(), driver.Mark{LSN: 1})
+			err := db.Source().Ack(t.Context(), driver.Receipt{Mark: driver.Mark{LSN: 1}})
 			close(begun)
 			for err == nil {
-				err = db.Source().Ack(t.Context(), driver.Mark{LSN: 1})
+				err = db.Source().Ack(t.Context(), driver.Receipt{Mark: driver.Mark{LSN: 1}})
 			}
 			if !errors.Is(err, ErrClosed) {
 				t.Errorf("acknowledgement while the database is closed: %v", err)

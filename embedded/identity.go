@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded/txlog"
 )
 
@@ -40,9 +41,10 @@ type identity struct {
 
 // restoredFrom says where a restored database's history begins.
 type restoredFrom struct {
-	LSN     change.LSN  `json:"lsn"`
-	LogHash change.Hash `json:"log_hash"`
-	Commit  change.Time `json:"commit"`
+	LSN     change.LSN     `json:"lsn"`
+	LogHash change.Hash    `json:"log_hash"`
+	Commit  change.Time    `json:"commit"`
+	Origin  *driver.Origin `json:"origin,omitempty"` // the archive; nil when nothing may go on from there
 }
 
 func (id *identity) database() (d txlog.DatabaseID, err error) {

@@ -36,7 +36,14 @@ func (db *DB) ended() error {
 }
 
 func (s *source) Identity(context.Context) (driver.Identity, error) {
-	return driver.Identity{Kind: Kind, System: s.system}, nil
+	id := driver.Identity{Kind: Kind, System: s.system}
+	s.retain.mu.Lock()
+	defer s.retain.mu.Unlock()
+	if r := s.retain.identity.Restored; r != nil && r.Origin != nil {
+		origin := *r.Origin
+		id.Restored = &origin
+	}
+	return id, nil
 }
 
 // Start returns the beginning of the history when the log still reaches back
@@ -58,7 +65,7 @@ func (s *source) Start(context.Context) (driver.Mark, error) {
 	return driver.Mark{LSN: s.visible.LSN, LogHash: s.visible.Hash}, nil
 }
 
-func (s *source) Ack(_ context.Context, through driver.Mark) error {
+func (s *source) Ack(_ context.Context, through driver.Receipt) error {
 	if err := s.db().enter(); err != nil {
 		return err
 	}

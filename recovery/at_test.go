@@ -180,7 +180,7 @@ func (w *world) checkTimes(inside func(change.LSN) bool) {
 			g := &s.Gaps[i].Body
 			inGap = inGap || g.From < at && at < g.To
 			if g.To <= at {
-				lsn = max(lsn, g.LSN)
+				lsn = max(lsn, g.Last)
 			}
 		}
 		if first == 1<<62 || len(s.Gaps) > 0 && first >= s.Gaps[0].Body.To {

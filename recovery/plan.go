@@ -100,8 +100,8 @@ func MakePlan(s *chain.State, p Point) (*Plan, error) {
 		e := &UnrestorableError{Target: AtLSN(p.LSN), Detail: fmt.Sprintf("no base was taken at or before LSN %d", p.LSN)}
 		e.Before, e.After = NearestLSN(s, p.LSN)
 		for i := range s.Gaps {
-			if g := &s.Gaps[i].Body; g.LSN <= p.LSN {
-				e.Gap, e.Detail = g, fmt.Sprintf("no base was taken between the gap at LSN %d and LSN %d", g.LSN, p.LSN)
+			if g := &s.Gaps[i].Body; g.First <= p.LSN {
+				e.Gap, e.Detail = g, fmt.Sprintf("no base was taken between the gap up to LSN %d and LSN %d", g.Last, p.LSN)
 			}
 		}
 		return nil, e
@@ -116,8 +116,8 @@ func MakePlan(s *chain.State, p Point) (*Plan, error) {
 func bases(s *chain.State, lsn change.LSN) []*chain.Announced[chain.Snapshot] {
 	floor := s.Start
 	for i := range s.Gaps {
-		if g := s.Gaps[i].Body.LSN; g <= lsn {
-			floor = g
+		if g := &s.Gaps[i].Body; g.First <= lsn {
+			floor = g.Last // beyond lsn: nothing leads there
 		}
 	}
 	var out []*chain.Announced[chain.Snapshot]

@@ -102,7 +102,7 @@ func (r *resolver) refuse(n change.LSN) error {
 	e := &UnrestorableError{Target: r.target}
 	e.Before, e.After = NearestLSN(r.s, n)
 	for i := range r.s.Gaps {
-		if g := &r.s.Gaps[i].Body; g.LSN <= n {
+		if g := &r.s.Gaps[i].Body; g.First <= n {
 			e.Gap = g
 		}
 	}
@@ -113,8 +113,10 @@ func (r *resolver) refuse(n change.LSN) error {
 	case n < r.s.Start:
 		e.Gap = nil
 		e.Detail = fmt.Sprintf("the archive starts at LSN %d", r.s.Start)
+	case e.Gap != nil && n < e.Gap.Last:
+		e.Detail = fmt.Sprintf("LSN %d to %d are a gap of the log", e.Gap.First, e.Gap.Last)
 	case e.Gap != nil:
-		e.Detail = fmt.Sprintf("no base was taken between the gap at LSN %d and LSN %d", e.Gap.LSN, n)
+		e.Detail = fmt.Sprintf("no base was taken between the gap up to LSN %d and LSN %d", e.Gap.Last, n)
 	default:
 		e.Detail = fmt.Sprintf("no base was taken at or before LSN %d", n)
 	}
@@ -146,7 +148,7 @@ func (r *resolver) time(ctx context.Context) (Point, error) {
 			return Point{}, e
 		}
 		if g.To <= t {
-			n = g.LSN
+			n = g.Last
 		}
 	}
 	if w := Windows(s); len(w) > 0 && t < w[0].From {

@@ -44,7 +44,7 @@ func Windows(s *chain.State) []Window {
 		w := Window{ToLSN: s.Last, To: max(s.Effective, s.CoveredUntil)}
 		if i < len(s.Gaps) {
 			g := &s.Gaps[i].Body
-			w.ToLSN, w.To = g.LSN-1, g.From
+			w.ToLSN, w.To = g.First-1, g.From
 		}
 		var ok bool
 		if w.FromLSN, w.From, ok = windowStart(s, start, w.ToLSN, from); ok {
@@ -55,7 +55,7 @@ func Windows(s *chain.State) []Window {
 			out = append(out, w)
 		}
 		if i < len(s.Gaps) {
-			start, from = s.Gaps[i].Body.LSN, s.Gaps[i].Body.To
+			start, from = s.Gaps[i].Body.Last, s.Gaps[i].Body.To
 		}
 	}
 	return out

@@ -335,7 +335,7 @@ func (w *world) gap() {
 	w.now = max(w.now, from) + 5000
 	w.last++
 	w.hash = change.Hash{byte(w.last), 1}
-	w.c.Add(chain.Manifest{Kind: chain.KindGap, Gap: &chain.Gap{LSN: w.last, Reason: "the log was lost", From: from, To: w.now, LogHash: w.hash}})
+	w.c.Add(chain.Manifest{Kind: chain.KindGap, Gap: &chain.Gap{First: w.last, Last: w.last, Reason: "the log was lost", From: from, To: w.now, LogHash: w.hash}})
 	w.eff = max(w.eff, w.now)
 	w.remember(nil)
 	if w.n(3, "base after gap") > 0 {

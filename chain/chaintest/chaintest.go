@@ -90,7 +90,7 @@ func (c *Chain) Base(lsn change.LSN, nonce string) *Chain {
 
 // Gap loses the log from one time to another.
 func (c *Chain) Gap(from, to change.Time) *Chain {
-	return c.Add(chain.Manifest{Kind: chain.KindGap, Gap: &chain.Gap{LSN: c.State.Last + 1, Reason: "log lost", From: from, To: to, LogHash: change.Hash{9}}})
+	return c.Add(chain.Manifest{Kind: chain.KindGap, Gap: &chain.Gap{First: c.State.Last + 1, Last: c.State.Last + 1, Reason: "log lost", From: from, To: to, LogHash: change.Hash{9}}})
 }
 
 // ClaimAt starts a timeline of a database that has a history.
@@ -177,8 +177,33 @@ func EveryKind(t testing.TB) *Chain {
 	c.Add(chain.Manifest{Kind: chain.KindHold, Hold: &chain.Hold{Name: "audit", LSN: 3, Until: 1e15, Reason: "legal"}})
 	c.Add(chain.Manifest{Kind: chain.KindHold, Hold: &chain.Hold{Name: "audit", Release: true}})
 	c.Add(chain.Manifest{Kind: chain.KindCheckpoint, Checkpoint: Checkpoint(1, 5)})
-	c.Add(chain.Manifest{Kind: chain.KindGap, Gap: &chain.Gap{LSN: 8, Reason: "log lost", From: 2e6, To: 3e6, LogHash: change.Hash{8}, Collections: []change.CollectionID{1}}})
-	return c.Add(chain.Manifest{Kind: chain.KindClose, Close: &chain.Close{LSN: 8}})
+	c.Add(chain.Manifest{Kind: chain.KindGap, Gap: &chain.Gap{First: 8, Last: 8, Reason: "log lost", From: 2e6, To: 3e6, LogHash: change.Hash{8}, Collections: []change.CollectionID{1}}})
+	c.Add(chain.Manifest{Kind: chain.KindClose, Close: &chain.Close{LSN: 8}})
+	c.Add(chain.Manifest{Kind: chain.KindGapAck, GapAck: &chain.GapAck{First: 8, Reason: "disk replaced", By: "ops"}})
+	c.Add(chain.Manifest{Kind: chain.KindDrill, Drill: &chain.Drill{LSN: 7, OK: true, Independent: true, Against: 4, Started: 4e6, Elapsed: 12_000, Rows: 2, Bytes: 60}})
+	c.Add(chain.Manifest{Kind: chain.KindVerify, Verify: &chain.Verify{Level: "objects", Through: 13, Started: 5e6, Elapsed: 9_000, Objects: 3, Bytes: 1500, Findings: 2,
+		Lost: []chain.Lost{{First: 1, Last: 3, Detail: "main/log/0000000000000001-0000000000000003-0123456789abcdef is missing"}}, Bases: []chain.Seq{4}}})
+	return c.Add(chain.Manifest{Kind: chain.KindPin, Pin: &chain.Pin{Child: "t2", LSN: 3, LogHash: c.State.Segments[0].Body.LogHash, Effective: c.State.Segments[0].Body.Effective.To, Note: "after the accident"}})
+}
+
+// Fork pins a child timeline at an LSN where the chain knows log hash and
+// time, or with those given, and returns the child's chain with its first
+// manifest.
+func (c *Chain) Fork(child chain.TimelineID, lsn change.LSN, hash change.Hash, effective change.Time) *Chain {
+	c.T.Helper()
+	c.Add(chain.Manifest{Kind: chain.KindPin, Pin: &chain.Pin{Child: child, LSN: lsn, LogHash: hash, Effective: effective}})
+	return c.Child(child)
+}
+
+// Child starts the chain of the timeline that the last manifest has pinned.
+func (c *Chain) Child(child chain.TimelineID) *Chain {
+	c.T.Helper()
+	s, err := c.State.Fork(child)
+	if err != nil {
+		c.T.Fatal(err)
+	}
+	f := &Chain{T: c.T, State: s}
+	return f.Add(chain.Manifest{Kind: chain.KindFork, Fork: s.Parent})
 }
 
 // Golden compares data with a file of testdata, or with update writes the file.

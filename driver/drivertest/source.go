@@ -227,7 +227,7 @@ func (s *Suite) ack(t *testing.T) {
 	db, marks := s.prepared(t)
 	defer func() { closing(t, db) }()
 	for _, m := range []driver.Mark{marks[2], marks[1]} { // the second goes back: no effect
-		if err := db.Source().Ack(context.Background(), m); err != nil {
+		if err := db.Source().Ack(context.Background(), driver.Receipt{Mark: m}); err != nil {
 			t.Fatalf("ack: %v", err)
 		}
 	}

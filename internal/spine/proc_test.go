@@ -26,7 +26,7 @@ type spy struct {
 }
 
 // Ack checks that what is acknowledged can be read by anybody.
-func (s *spy) Ack(ctx context.Context, through driver.Mark) error {
+func (s *spy) Ack(ctx context.Context, through driver.Receipt) error {
 	state, err := s.arc.Load(context.WithoutCancel(ctx))
 	if err != nil {
 		return fmt.Errorf("read the chain at an acknowledgement: %w", err)
