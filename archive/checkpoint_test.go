@@ -77,7 +77,7 @@ func TestCheckpoints(t *testing.T) {
 	first := want.Checkpoints[0].Body
 
 	s, warnings, err := loadWarned(t, mem)
-	if err != nil || len(warnings) > 0 || s.Head != want.Head || s.Last != want.Last || len(s.Segments) != 30 {
+	if err != nil || len(warnings) > 0 || s.Head != want.Head || s.Last != want.Last || s.Segments.Len() != 30 {
 		t.Fatalf("load with checkpoints: LSN %d, %v, warnings %q", s.Last, err, warnings)
 	}
 	if r, err := a.VerifyChain(t.Context()); err != nil || r.Err() != nil || r.State.Head != want.Head {
@@ -112,7 +112,7 @@ func TestCheckpoints(t *testing.T) {
 			copied := copyBucket(t, mem)
 			spoil(copied)
 			s, warnings, err := loadWarned(t, copied)
-			if err != nil || s.Head != want.Head || len(s.Segments) != len(want.Segments) {
+			if err != nil || s.Head != want.Head || s.Segments.Len() != want.Segments.Len() {
 				t.Fatalf("load: %v", err)
 			}
 			if len(warnings) == 0 {
@@ -169,7 +169,7 @@ func TestCheckpointWhereOneIs(t *testing.T) {
 func TestVerifyFindsDamage(t *testing.T) {
 	mem := storage.NewMem()
 	a := longChain(t, mem, 8)
-	pack := a.State().Segments[3].Body.Packs[0].Key
+	pack := chaintest.Segments(a.State())[3].Body.Packs[0].Key
 	manifest := chain.ManifestKey(chain.MainTimeline, 4)
 	flip := func(key string) []byte {
 		raw := bytesOf(t, mem, key)

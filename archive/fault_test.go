@@ -43,7 +43,7 @@ func faultPaths() []faultPath {
 					}
 					return c.Segment(ctx, *seg)
 				}, func(s *chain.State) error {
-					if got := s.SegmentAt(4); s.Last != 4 || got == nil || got.Packs[0].Key != seg.Packs[0].Key {
+					if got, err := s.SegmentAt(ctx, 4); err != nil || s.Last != 4 || got == nil || got.Packs[0].Key != seg.Packs[0].Key {
 						return fmt.Errorf("the log ends at %d", s.Last)
 					}
 					return nil

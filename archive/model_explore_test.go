@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -195,7 +196,7 @@ func (m *mModel) check(w *mWorld) error {
 				}
 				continue
 			}
-			if seg := s.SegmentAt(a.lsn); seg == nil || seg.Packs[0].Key != a.what {
+			if seg, err := s.SegmentAt(context.Background(), a.lsn); err != nil || seg == nil || seg.Packs[0].Key != a.what {
 				return violation("a reader whose list shows %d of %d manifests misses %s, which was acknowledged", listed, len(w.bucket), a.what)
 			}
 		}

@@ -209,7 +209,11 @@ func TestPublishingSharesMemory(t *testing.T) {
 		if err := c.Segment(t.Context(), *chaintest.Segment(t, c.State(), 1).Segment); err != nil {
 			t.Fatal(err)
 		}
-		if first := &c.State().Segments[0]; first != last {
+		first, err := c.State().Segments.Covering(t.Context(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first != last {
 			moved, last = moved+1, first
 		}
 	}

@@ -163,8 +163,8 @@ func (c *Session) Segment(ctx context.Context, b chain.Segment) error {
 }
 
 func segmentAfter(s *chain.State, b *chain.Segment) (*chain.Manifest, error) {
-	if n := len(s.Segments); n > 0 && s.Last == b.Last {
-		if old := &s.Segments[n-1].Body; old.First == b.First && old.LogHash == b.LogHash && slices.Equal(old.Packs, b.Packs) {
+	if last := s.Segments.Last(); last != nil && s.Last == b.Last {
+		if old := &last.Body; old.First == b.First && old.LogHash == b.LogHash && slices.Equal(old.Packs, b.Packs) {
 			return nil, errDone
 		}
 	}

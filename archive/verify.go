@@ -149,8 +149,11 @@ func (v *verifier) objects(ctx context.Context, s *chain.State) error {
 			return nil
 		})
 	}
-	for i := range s.Segments {
-		for _, p := range s.Segments[i].Body.Packs {
+	for seg, err := range s.Segments.All(ctx) {
+		if err != nil {
+			return errors.Join(err, g.Wait())
+		}
+		for _, p := range seg.Body.Packs {
 			size(p.Key, p.Size)
 		}
 	}

@@ -125,7 +125,8 @@ func (r *run) publishBase(work context.Context) {
 	if r.published.LSN < lsn {
 		return
 	}
-	if _, known := r.session.State().LogHashAt(lsn); !known {
+	// Where the log can't be looked at, publishing says why.
+	if _, known, err := r.session.State().LogHashAt(work, lsn); err == nil && !known {
 		r.stopBase()
 		r.baseFailed(b.request, fmt.Errorf("the snapshot of the source is at LSN %d, "+
 			"which is not the end of a transaction", lsn))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/chain/chaintest"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/storage"
@@ -55,10 +56,10 @@ func TestFlushBySize(t *testing.T) {
 		c := w.capture(Options{FlushBytes: 20_000, FlushAge: time.Hour})
 		synctest.Wait()
 		s := w.check()
-		if len(s.Segments) < 3 {
-			t.Errorf("%d segments before any time has passed, want several", len(s.Segments))
+		if s.Segments.Len() < 3 {
+			t.Errorf("%d segments before any time has passed, want several", s.Segments.Len())
 		}
-		for _, seg := range s.Segments {
+		for _, seg := range chaintest.Segments(s) {
 			if size := seg.Body.Packs[0].Size; size > 60_000 {
 				t.Errorf("segment to LSN %d has %d bytes", seg.Body.Last, size)
 			}
@@ -104,8 +105,8 @@ func TestSteadyLoadIsFlushedByAge(t *testing.T) {
 			}
 		}
 		c.stop()
-		if s := w.checkAll(); len(s.Segments) < 9 || len(s.Segments) > 12 {
-			t.Errorf("%d segments in 10 s", len(s.Segments))
+		if s := w.checkAll(); s.Segments.Len() < 9 || s.Segments.Len() > 12 {
+			t.Errorf("%d segments in 10 s", s.Segments.Len())
 		}
 	})
 }
@@ -138,7 +139,7 @@ func TestCoverageWhileIdle(t *testing.T) {
 		}
 		w.src.fill(1, 10)
 		c.stop()
-		if s := w.checkAll(); s.Segments[len(s.Segments)-1].Body.Effective.From <= last {
+		if s := w.checkAll(); s.Segments.Last().Body.Effective.From <= last {
 			t.Error("a transaction has a time that was covered before")
 		}
 	})
@@ -252,13 +253,13 @@ func TestSyncUnderLoad(t *testing.T) {
 			}
 		}()
 		seconds(1)
-		before := len(w.load().Segments)
+		before := w.load().Segments.Len()
 		began := time.Now()
 		c.sync()
 		if d := time.Since(began); d > time.Second {
 			t.Errorf("sync took %s", d)
 		}
-		if n := len(w.load().Segments) - before; n > 3 {
+		if n := w.load().Segments.Len() - before; n > 3 {
 			t.Errorf("one sync made %d segments", n)
 		}
 		<-over

@@ -161,7 +161,7 @@ func prove(t *testing.T, a *archive.Archive, db *embedded.DB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := recovery.MakePlan(s, point)
+	plan, err := recovery.MakePlan(t.Context(), s, point)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,7 +94,7 @@ func (r *run) loop(ctx context.Context) error {
 // resume acknowledges what an earlier capturer may have published without
 // coming to say so.
 func (r *run) resume(work context.Context) error {
-	if len(r.session.State().Segments) == 0 {
+	if r.session.State().Segments.Len() == 0 {
 		return nil
 	}
 	return r.acknowledge(work)

@@ -61,8 +61,8 @@ func TestSyncWithoutABaseUnderLoad(t *testing.T) {
 		c.sync()
 		seconds(20)
 		c.stop()
-		if s := w.checkAll(); len(s.Snapshots) != 1 || len(s.Segments) > 6 {
-			t.Errorf("%d segments in 20 s, %d bases", len(s.Segments), len(s.Snapshots))
+		if s := w.checkAll(); len(s.Snapshots) != 1 || s.Segments.Len() > 6 {
+			t.Errorf("%d segments in 20 s, %d bases", s.Segments.Len(), len(s.Snapshots))
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/chain/chaintest"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 )
@@ -162,7 +163,7 @@ func TestWrongTransactions(t *testing.T) {
 					t.Errorf("it took %s", d)
 				}
 				s := w.load()
-				if s.Last != 4 || s.EpochOpen || len(s.Segments) == 0 {
+				if s.Last != 4 || s.EpochOpen || s.Segments.Len() == 0 {
 					t.Errorf("the archive ends at LSN %d, epoch open: %t", s.Last, s.EpochOpen)
 				}
 				if s.CoveredUntil >= refused && name != "empty" {
@@ -250,8 +251,8 @@ func TestManyMarks(t *testing.T) {
 		c.sync()
 		c.stop()
 		s := w.check()
-		if len(s.Segments) != 3 || len(s.Segments[0].Body.Tombstones) != maxMarks-1 {
-			t.Errorf("%d segments, %d tombstones in the first", len(s.Segments), len(s.Segments[0].Body.Tombstones))
+		if all := chaintest.Segments(s); len(all) != 3 || len(all[0].Body.Tombstones) != maxMarks-1 {
+			t.Errorf("%d segments, %d tombstones in the first", len(all), len(all[0].Body.Tombstones))
 		}
 	})
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/chain/chaintest"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/pack"
@@ -43,11 +44,11 @@ func newWorldOn(t testing.TB, b storage.Bucket) *world {
 	w.src.create(1)
 	w.src.onAck = func(m driver.Mark) {
 		s := w.load()
-		n := len(s.Segments)
+		all := chaintest.Segments(s)
 		switch {
 		case s.Last < m.LSN:
 			t.Errorf("LSN %d is acknowledged, the archive ends at %d", m.LSN, s.Last)
-		case n == 0 || !slices.ContainsFunc(s.Segments, func(g chain.Announced[chain.Segment]) bool {
+		case len(all) == 0 || !slices.ContainsFunc(all, func(g chain.Announced[chain.Segment]) bool {
 			return g.Body.Last == m.LSN && g.Body.LogHash == m.LogHash && g.Body.Position == m.Position
 		}):
 			t.Errorf("acknowledged is %+v, which no segment ends with", m)
@@ -154,7 +155,7 @@ func (w *world) check() *chain.State {
 		want = want[1:]
 	}
 	hash := s.StartLog
-	for _, seg := range s.Segments {
+	for _, seg := range chaintest.Segments(s) {
 		b := chain.NewSegmentBuilder(hash)
 		for _, ref := range seg.Body.Packs {
 			for _, tx := range w.txs(ref) {
@@ -248,7 +249,7 @@ func (w *world) txs(ref pack.Ref) (out []*change.Tx) {
 
 // segments returns the LSN where each segment ends.
 func segmentEnds(s *chain.State) (out []change.LSN) {
-	for _, seg := range s.Segments {
+	for _, seg := range chaintest.Segments(s) {
 		out = append(out, seg.Body.Last)
 	}
 	return out

@@ -65,9 +65,12 @@ func (s *State) applySegment(seq Seq, b *Segment) {
 		s.NextCollection = max(s.NextCollection, c.Schema.Collection+1)
 		grow(&s.schemas.log, &s.tails.schemas, c)
 	}
+	if last := s.Segments.Last(); last == nil || last.Body.Last != s.Last {
+		grow(&s.begins, &s.tails.begins, begin{b.First, b.Effective.From})
+	}
 	s.Last, s.LogHash, s.Position = b.Last, b.LogHash, b.Position
 	s.Effective, s.CoveredUntil = b.Effective.To, b.CoveredUntil
-	grow(&s.Segments, &s.tails.segments, Announced[Segment]{s.Timeline, seq, *b})
+	s.Segments.add(Announced[Segment]{s.Timeline, seq, *b})
 }
 
 func (s *State) applySnapshot(seq Seq, b *Snapshot) {
@@ -75,6 +78,7 @@ func (s *State) applySnapshot(seq Seq, b *Snapshot) {
 		s.Schemas, s.NextCollection, _ = s.schemasWith(b) // checked before
 		s.schemas.unknown, s.schemas.from, s.schemas.base = false, b.LSN, slices.Clone(b.Schemas)
 	}
+	s.keepPlace(b.LSN)
 	grow(&s.Snapshots, &s.tails.snapshots, Announced[Snapshot]{s.Timeline, seq, *b})
 }
 

@@ -32,7 +32,7 @@ func (s *State) Clone() *State {
 // use by any clone. Who appends claims the next place; when another clone was
 // first, or there is none left, the list moves to memory of its own.
 type tails struct {
-	segments, snapshots, digests, gaps, checkpoints, schemas, drills, verifies *atomic.Int64
+	snapshots, digests, gaps, checkpoints, schemas, drills, verifies, begins, places *atomic.Int64
 }
 
 func grow[T any](list *[]T, used **atomic.Int64, v T) {

@@ -6,9 +6,3 @@ const (
 	MaxLabel   = maxLabel
 	MaxText    = maxText
 )
-
-// Parts of a State.
-type (
-	SchemaHistory = schemaHistory
-	Tails         = tails
-)

@@ -27,7 +27,9 @@ func (s *State) Fork(child TimelineID) (*State, error) {
 	f.Started, f.Start, f.StartLog = true, s.Start, s.StartLog
 	f.Last, f.LogHash = p.LSN, p.LogHash
 	f.Effective, f.CoveredUntil = p.Effective, p.Effective
-	f.Segments = cutSegments(s.Segments, p)
+	if err := s.cutLog(f, p); err != nil {
+		return nil, err
+	}
 	f.Snapshots = upTo(s.Snapshots, func(b *Snapshot) bool { return b.LSN <= p.LSN })
 	f.Digests = upTo(s.Digests, func(b *Digest) bool { return b.LSN <= p.LSN })
 	f.Gaps = upTo(s.Gaps, func(b *Gap) bool { return b.Last <= p.LSN })
@@ -56,19 +58,44 @@ func upTo[T any](list []Announced[T], keep func(*T) bool) []Announced[T] {
 	return out
 }
 
-func cutSegments(list []Announced[Segment], p *Pin) []Announced[Segment] {
-	out := upTo(list, func(b *Segment) bool { return b.First <= p.LSN })
-	if n := len(out); n > 0 && out[n-1].Body.Last > p.LSN {
-		b := &out[n-1].Body
-		if b.PackLast == 0 {
-			b.PackLast = b.Last
-		}
-		b.Last, b.LogHash, b.Position = p.LSN, p.LogHash, ""
-		b.Effective.To, b.CoveredUntil = p.Effective, p.Effective
-		b.Tombstones = slices.DeleteFunc(slices.Clone(b.Tombstones), func(t Tombstone) bool { return t.LSN > p.LSN })
-		b.Schemas = slices.DeleteFunc(slices.Clone(b.Schemas), func(c SchemaChange) bool { return c.LSN > p.LSN })
+// cutLog gives f the log of s up to the fork, and what is kept beside it.
+func (s *State) cutLog(f *State, p *Pin) error {
+	log, err := s.Segments.until(p.LSN)
+	if err != nil {
+		return err
 	}
-	return out
+	if last := log.Last(); last != nil && last.Body.Last > p.LSN {
+		log.replaceLast(Announced[Segment]{last.Timeline, last.Seq, cutSegment(last.Body, p)})
+	}
+	f.Segments = log
+	for _, b := range s.begins {
+		if b.first <= p.LSN {
+			f.begins = append(f.begins, b)
+		}
+	}
+	for _, at := range s.places {
+		switch last := log.Last(); {
+		case at.LSN > p.LSN:
+		case last != nil && at.LSN >= last.Body.First:
+			f.places = append(f.places, log.place(at.LSN))
+		default:
+			f.places = append(f.places, at)
+		}
+	}
+	return nil
+}
+
+// cutSegment returns what the child inherits of a segment that goes on beyond
+// the fork.
+func cutSegment(b Segment, p *Pin) Segment {
+	if b.PackLast == 0 {
+		b.PackLast = b.Last
+	}
+	b.Last, b.LogHash, b.Position = p.LSN, p.LogHash, ""
+	b.Effective.To, b.CoveredUntil = p.Effective, p.Effective
+	b.Tombstones = slices.DeleteFunc(slices.Clone(b.Tombstones), func(t Tombstone) bool { return t.LSN > p.LSN })
+	b.Schemas = slices.DeleteFunc(slices.Clone(b.Schemas), func(c SchemaChange) bool { return c.LSN > p.LSN })
+	return b
 }
 
 // cutSchemas works out what the chain knows of schemas at the fork, from what

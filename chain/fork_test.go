@@ -3,9 +3,6 @@ package chain_test
 import (
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/chain/chaintest"
 	"github.com/tidemarkdb/tidemark/change"
@@ -16,7 +13,7 @@ import (
 func TestForkInherits(t *testing.T) {
 	c := chaintest.New(t).Claim().Segment(4).Base(4, "a")
 	c.Segment(6)
-	seg := &c.State.Segments[1].Body
+	seg := &c.State.Segments.Last().Body
 	seg.Largest, seg.Smaller = nil, 6 // of many small transactions
 	c.Add(chain.Manifest{Kind: chain.KindLabel, Label: &chain.Label{Name: "early", LSN: 4}})
 	c.Add(chain.Manifest{Kind: chain.KindLabel, Label: &chain.Label{Name: "late", LSN: 10}})
@@ -29,11 +26,11 @@ func TestForkInherits(t *testing.T) {
 	if s.Seq != 1 || s.Last != 7 || s.LogHash != (change.Hash{77}) || s.Effective != at || s.CoveredUntil != at || s.EpochOpen || s.Epoch != 0 {
 		t.Fatalf("the child starts at %+v", s)
 	}
-	cut := s.SegmentAt(7)
-	if len(s.Segments) != 2 || cut == nil || cut.Last != 7 || cut.PackLast != 10 || cut.LogHash != s.LogHash || s.Segments[1].Timeline != chain.MainTimeline {
+	cut := segmentAt(t, s, 7)
+	if s.Segments.Len() != 2 || cut == nil || cut.Last != 7 || cut.PackLast != 10 || cut.LogHash != s.LogHash || s.Segments.Last().Timeline != chain.MainTimeline {
 		t.Errorf("its last segment: %+v", cut)
 	}
-	if hash, ok := s.LogHashAt(7); !ok || hash != s.LogHash {
+	if hash, ok, err := s.LogHashAt(t.Context(), 7); err != nil || !ok || hash != s.LogHash {
 		t.Errorf("log hash at the fork: %v, %t", hash, ok)
 	}
 	if _, late := s.Labels["late"]; late || len(s.Labels) != 1 || len(s.Snapshots) != 1 || len(s.Holds) != 0 || s.Schemas[1] == nil || s.NextCollection != 2 {
@@ -47,14 +44,24 @@ func TestForkInherits(t *testing.T) {
 	m := chaintest.Claim(s)
 	m.Claim.Source = other
 	f.Add(m).Segment(5)
-	if s.Last != 12 || s.Source != other || s.SegmentAt(8).First != 8 {
+	if s.Last != 12 || s.Source != other || segmentAt(t, s, 8).First != 8 {
 		t.Errorf("the child goes on to %d as %v", s.Last, s.Source)
 	}
 	c.Segment(1)
-	again := f.Fork("t3", 4, c.State.Segments[0].Body.LogHash, c.State.Segments[0].Body.Effective.To).State
-	if again.Last != 4 || len(again.Segments) != 1 || len(again.Snapshots) != 1 || again.Parent.Parent != "t2" || again.Segments[0].Timeline != chain.MainTimeline {
+	first := &chaintest.Segments(c.State)[0].Body
+	again := f.Fork("t3", 4, first.LogHash, first.Effective.To).State
+	if again.Last != 4 || again.Segments.Len() != 1 || len(again.Snapshots) != 1 || again.Parent.Parent != "t2" || again.Segments.Last().Timeline != chain.MainTimeline {
 		t.Errorf("the fork of the fork: %+v", again)
 	}
+}
+
+func segmentAt(t *testing.T, s *chain.State, lsn change.LSN) *chain.Segment {
+	t.Helper()
+	seg, err := s.SegmentAt(t.Context(), lsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seg
 }
 
 // TestForkBeforeTheLastGap forks where the chain knew other schemas than now.
@@ -100,7 +107,7 @@ func TestForkIsOfThePin(t *testing.T) {
 		}
 	}
 	two := &chaintest.Chain{T: t, State: again}
-	if d := cmp.Diff(one.State, two.Child("t2").State, cmp.AllowUnexported(chain.State{}, chain.SchemaHistory{}, change.Value{}), cmpopts.IgnoreTypes(chain.Tails{})); d != "" {
+	if d := chaintest.Diff(one.State, two.Child("t2").State); d != "" {
 		t.Errorf("the replayed parent forks otherwise:\n%s", d)
 	}
 }

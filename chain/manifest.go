@@ -132,7 +132,7 @@ type Segment struct {
 	// PackLast is 0, except for a segment that a fork has cut: the packs then
 	// hold records up to this LSN, and those after Last belong to the parent
 	// timeline alone. Txs, Counts and Largest are those of the whole segment.
-	// It is worked out by [State.Fork] and never stored.
+	// It is worked out by [State.Fork]; no manifest holds it.
 	PackLast change.LSN `json:"-"`
 }
 

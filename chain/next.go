@@ -1,9 +1,9 @@
 package chain
 
 import (
+	"context"
 	"fmt"
 	"slices"
-	"sort"
 
 	"github.com/tidemarkdb/tidemark/change"
 )
@@ -201,7 +201,12 @@ func (r *rules) snapshot(b *Snapshot) {
 	if r.err != nil {
 		return
 	}
-	if want, known := s.LogHashAt(b.LSN); known {
+	seg, err := s.Segments.resident(b.LSN)
+	if err != nil {
+		r.unknown(err)
+		return
+	}
+	if want, known := s.logHashAt(seg, b.LSN); known {
 		r.want(b.LogHash == want, "snapshot.log_hash", "log_hash is %s, the archive's at LSN %d is %s", b.LogHash, b.LSN, want)
 	}
 	if err := s.checkSchemas(b); err != nil {
@@ -259,11 +264,17 @@ func (r *rules) pin(p *Pin) {
 	if r.err != nil {
 		return
 	}
-	if want, known := s.LogHashAt(p.LSN); known {
+	at, err := s.Segments.resident(p.LSN)
+	if err != nil {
+		r.unknown(err)
+		return
+	}
+	if want, known := s.logHashAt(at, p.LSN); known {
 		r.want(p.LogHash == want, "pin.log_hash", "log_hash is %s, the archive's at LSN %d is %s", p.LogHash, p.LSN, want)
 	}
 	from, to := change.Time(0), max(s.Effective, s.CoveredUntil)
-	if seg := s.SegmentAt(p.LSN); seg != nil {
+	if at != nil {
+		seg := &at.Body
 		from, to = seg.Effective.From, seg.Effective.To
 		if p.LSN == seg.Last {
 			from = to
@@ -280,28 +291,40 @@ func (r *rules) point(kind string, lsn change.LSN) {
 		g := &s.Gaps[i].Body
 		r.want(lsn < g.First || lsn >= g.Last, kind+".gap", "lsn %d is inside the gap of LSN %d to %d", lsn, g.First, g.Last)
 	}
-	first, last, inside := s.within(lsn)
+	seg, err := s.Segments.resident(lsn)
+	if err != nil {
+		r.unknown(err)
+		return
+	}
+	first, last, inside := within(seg, lsn)
 	r.want(!inside, kind+".boundary", "lsn %d is inside the transaction of LSN %d to %d; it ends at %d", lsn, first, last, last)
 }
 
-// SegmentAt returns the segment that holds an LSN, or nil.
-func (s *State) SegmentAt(lsn change.LSN) *Segment {
-	i := sort.Search(len(s.Segments), func(i int) bool { return s.Segments[i].Body.Last >= lsn })
-	if i == len(s.Segments) || s.Segments[i].Body.First > lsn {
-		return nil
+// unknown says that the judgement needs a part of the log that is not in memory.
+func (r *rules) unknown(err error) {
+	if r.err == nil {
+		r.err = err
 	}
-	return &s.Segments[i].Body
+}
+
+// SegmentAt returns the segment that holds an LSN, or nil. Errors are those of
+// [Segments.Covering].
+func (s *State) SegmentAt(ctx context.Context, lsn change.LSN) (*Segment, error) {
+	seg, err := s.Segments.Covering(ctx, lsn)
+	if seg == nil {
+		return nil, err
+	}
+	return &seg.Body, nil
 }
 
 // within returns the transaction that an LSN would split, as far as the chain
 // alone can tell: small transactions are known to their segment only.
-func (s *State) within(lsn change.LSN) (first, last change.LSN, inside bool) {
-	seg := s.SegmentAt(lsn)
+func within(seg *Announced[Segment], lsn change.LSN) (first, last change.LSN, inside bool) {
 	if seg == nil {
 		return 0, 0, false
 	}
-	for i := range seg.Largest {
-		if t := &seg.Largest[i]; t.First <= lsn && lsn < t.Last {
+	for i := range seg.Body.Largest {
+		if t := &seg.Body.Largest[i]; t.First <= lsn && lsn < t.Last {
 			return t.First, t.Last, true
 		}
 	}
@@ -309,15 +332,25 @@ func (s *State) within(lsn change.LSN) (first, last change.LSN, inside bool) {
 }
 
 // LogHashAt returns the log hash at an LSN where the chain states it: the
-// start, a segment's end, a gap.
-func (s *State) LogHashAt(lsn change.LSN) (change.Hash, bool) {
-	switch seg := s.SegmentAt(lsn); {
+// start, a segment's end, a gap. Errors are those of [Segments.Covering].
+func (s *State) LogHashAt(ctx context.Context, lsn change.LSN) (hash change.Hash, known bool, err error) {
+	seg, err := s.Segments.Covering(ctx, lsn)
+	if err != nil {
+		return change.Hash{}, false, err
+	}
+	hash, known = s.logHashAt(seg, lsn)
+	return hash, known, nil
+}
+
+// logHashAt is [State.LogHashAt], given the segment that covers lsn.
+func (s *State) logHashAt(seg *Announced[Segment], lsn change.LSN) (change.Hash, bool) {
+	switch {
 	case lsn == s.Last:
 		return s.LogHash, true
 	case lsn == s.Start:
 		return s.StartLog, true
 	case seg != nil:
-		return seg.LogHash, seg.Last == lsn
+		return seg.Body.LogHash, seg.Body.Last == lsn
 	}
 	i := slices.IndexFunc(s.Gaps, func(g Announced[Gap]) bool { return g.Body.Last == lsn })
 	if i < 0 {

@@ -22,6 +22,10 @@ type schemaHistory struct {
 // the source tells what the log does not.
 func (s *State) SchemasKnown() bool { return !s.schemas.unknown }
 
+// SchemaChanges returns every schema change of the log, in LSN order. It is not
+// to be modified.
+func (s *State) SchemaChanges() []SchemaChange { return s.schemas.log }
+
 // at returns the schemas of the collections that live at an LSN ≤ Last.
 func (h *schemaHistory) at(lsn change.LSN) (m map[change.CollectionID]*change.Schema, known bool) {
 	if h.unknown || lsn < h.from {

@@ -34,7 +34,7 @@ type State struct {
 	CoveredUntil change.Time // no later transaction has an effective time at or before it; 0 for never
 
 	// What is there to restore from, each in chain order.
-	Segments    []Announced[Segment]
+	Segments    Segments
 	Snapshots   []Announced[Snapshot]
 	Digests     []Announced[Digest]
 	Gaps        []Announced[Gap]
@@ -57,6 +57,8 @@ type State struct {
 	// NextCollection is above every collection ID that was ever used.
 	NextCollection change.CollectionID
 
+	begins  []begin // where the log begins, and goes on after gaps
+	places  []Place // of bases
 	schemas schemaHistory
 	tails   tails
 }
@@ -84,7 +86,7 @@ type Summary struct {
 func (s *State) Summary() Summary {
 	return Summary{Repo: s.Repo, Timeline: s.Timeline, Seq: s.Seq, Head: s.Head, Epoch: s.Epoch, EpochOpen: s.EpochOpen,
 		Start: s.Start, Last: s.Last, LogHash: s.LogHash, Effective: s.Effective, CoveredUntil: s.CoveredUntil,
-		Segments: len(s.Segments), Snapshots: len(s.Snapshots), Labels: len(s.Labels)}
+		Segments: s.Segments.Len(), Snapshots: len(s.Snapshots), Labels: len(s.Labels)}
 }
 
 // Announced is a section of a manifest with the place where a chain holds it:

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/chain/chaintest"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/pack"
 	"github.com/tidemarkdb/tidemark/storage/storagetest"
@@ -159,7 +160,7 @@ func TestFindIsTheNaiveFilter(t *testing.T) {
 			if d := cmp.Diff(want, got); d != "" {
 				t.Fatalf("%+v (−want +got):\n%s", q, d)
 			}
-			for _, seg := range m.a.State().Segments {
+			for _, seg := range chaintest.Segments(m.a.State()) {
 				open := packs[seg.Body.Packs[0].Key]
 				if open && !m.mayOpen(q, &seg.Body) {
 					t.Fatalf("%+v opened LSN %d to %d, whose manifest answers it", q, seg.Body.First, seg.Body.Last)

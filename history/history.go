@@ -42,7 +42,11 @@ func Find(ctx context.Context, a *archive.Archive, s *chain.State, q Query) iter
 			yield(Transaction{}, err)
 			return
 		}
-		for _, seg := range slices.Backward(s.Segments) {
+		for seg, err := range s.Segments.Backward(ctx, s.Last) {
+			if err != nil {
+				yield(Transaction{}, err)
+				return
+			}
 			body := &seg.Body
 			if (q.To != 0 && body.Effective.From > q.To) || q.count(ids, body.Counts) < q.MinRows {
 				continue

@@ -21,9 +21,7 @@ func Names(s *chain.State) map[change.CollectionID][]string {
 			all = append(all, chain.SchemaChange{LSN: snap.Body.LSN, Schema: schema})
 		}
 	}
-	for _, seg := range s.Segments {
-		all = append(all, seg.Body.Schemas...)
-	}
+	all = append(all, s.SchemaChanges()...)
 	// A base may be published after changes that came later than it.
 	slices.SortStableFunc(all, func(a, b chain.SchemaChange) int { return cmp.Compare(a.LSN, b.LSN) })
 	names := make(map[change.CollectionID][]string)

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"errors"
 	"flag"
@@ -124,7 +125,7 @@ func BenchmarkAt(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			bucket := storage.NewMem()
 			s := benchArchive(b, bucket, n, c.tx, c.segment)
-			plan, err := MakePlan(s, Point{LSN: s.Last})
+			plan, err := MakePlan(context.Background(), s, Point{LSN: s.Last})
 			if err != nil {
 				b.Fatal(err)
 			}

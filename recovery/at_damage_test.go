@@ -80,7 +80,7 @@ func TestDamagedPacks(t *testing.T) {
 		if err != nil {
 			return
 		}
-		plan, err := MakePlan(s, p)
+		plan, err := MakePlan(context.Background(), s, p)
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -148,7 +148,7 @@ func fixedWorld(t *testing.T) *world {
 	t.Helper()
 	return rapid.Custom(func(rt *rapid.T) *world {
 		w := newWorld(t, rt)
-		for len(w.c.State.Segments) < 4 {
+		for w.c.State.Segments.Len() < 4 {
 			for range 4 {
 				w.commit()
 			}
@@ -183,7 +183,7 @@ func TestFalsePlans(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			plan, err := MakePlan(w.c.State, p)
+			plan, err := MakePlan(context.Background(), w.c.State, p)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -203,15 +203,15 @@ func TestFalsePlans(t *testing.T) {
 // has no schema is refused, not read without them.
 func TestUnknownCollection(t *testing.T) {
 	c := chaintest.New(t).Claim().Segment(3)
-	plan, err := MakePlan(c.State, Point{LSN: 3})
+	plan, err := MakePlan(context.Background(), c.State, Point{LSN: 3})
 	if err != nil || len(plan.Schemas) != 1 {
 		t.Fatalf("%v, %v", plan, err)
 	}
-	seg := c.State.Segments[0]
+	seg := chaintest.Segments(c.State)[0]
 	seg.Body.Schemas = nil
 	s := c.State.Clone()
-	s.Segments = []chain.Announced[chain.Segment]{seg}
-	if _, err := MakePlan(s, Point{LSN: 3}); !errors.Is(err, ErrNoPlan) || !strings.Contains(fmt.Sprint(err), "collection 1") {
+	s.Segments = chain.SegmentsOf(seg)
+	if _, err := MakePlan(context.Background(), s, Point{LSN: 3}); !errors.Is(err, ErrNoPlan) || !strings.Contains(fmt.Sprint(err), "collection 1") {
 		t.Errorf("got %v, want ErrNoPlan that names collection 1", err)
 	}
 }

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"bytes"
+	"context"
 	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
@@ -128,7 +129,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			}
 			defer bucket.Close()
 			s := bigLog(t, bucket, c.n, c.size)
-			plan, err := MakePlan(s, Point{LSN: s.Last})
+			plan, err := MakePlan(context.Background(), s, Point{LSN: s.Last})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"context"
 	"errors"
 	"iter"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/chain/chaintest"
 	"github.com/tidemarkdb/tidemark/change"
 )
 
@@ -95,8 +97,8 @@ func (w *world) txsAfter(after, upTo change.LSN) (n int64) {
 
 // segmentEnd is the last LSN of the segment that holds an LSN.
 func (w *world) segmentEnd(lsn change.LSN) change.LSN {
-	for i := range w.c.State.Segments {
-		if b := &w.c.State.Segments[i].Body; b.First <= lsn && lsn <= b.Last {
+	for _, seg := range chaintest.Segments(w.c.State) {
+		if b := &seg.Body; b.First <= lsn && lsn <= b.Last {
 			return b.Last
 		}
 	}
@@ -113,7 +115,7 @@ func (w *world) checkAt(p Point, st worldState, spillDir string) {
 	if p != want {
 		w.t.Fatalf("resolved to %+v, want %+v", p, want)
 	}
-	plan, err := MakePlan(w.c.State, p)
+	plan, err := MakePlan(context.Background(), w.c.State, p)
 	if err != nil {
 		w.t.Fatalf("plan for LSN %d: %v", p.LSN, err)
 	}

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -82,14 +83,14 @@ type Estimate struct {
 // that the log goes on without a hole from the base to the point, and refuses
 // what a gap cuts off. Of several bases it takes the one that costs least to
 // start from.
-func MakePlan(s *chain.State, p Point) (*Plan, error) {
+func MakePlan(ctx context.Context, s *chain.State, p Point) (*Plan, error) {
 	if !s.Started || p.LSN < s.Start || p.LSN > s.Last {
 		return nil, fmt.Errorf("LSN %d: the archive holds LSN %d to %d: %w", p.LSN, s.Start, s.Last, ErrOutside)
 	}
 	var best *Plan
 	for _, base := range bases(s, p.LSN) {
 		plan := &Plan{Repo: s.Repo, Timeline: s.Timeline, Seq: s.Seq, Head: s.Head, Point: p, NextID: s.NextCollection}
-		if err := plan.from(s, base); err != nil {
+		if err := plan.from(ctx, s, base); err != nil {
 			return nil, err
 		}
 		if best == nil || plan.cost() < best.cost() {
@@ -106,8 +107,7 @@ func MakePlan(s *chain.State, p Point) (*Plan, error) {
 		}
 		return nil, e
 	}
-	best.discard(s)
-	return best, nil
+	return best, best.discard(ctx, s)
 }
 
 // bases returns the bases from which no gap lies before lsn, newest first; nil
@@ -147,7 +147,7 @@ func (p *Plan) cost() int64 {
 }
 
 // from fills the plan in for one base.
-func (p *Plan) from(s *chain.State, base *chain.Announced[chain.Snapshot]) error {
+func (p *Plan) from(ctx context.Context, s *chain.State, base *chain.Announced[chain.Snapshot]) error {
 	schemas := make(map[change.CollectionID]*change.Schema)
 	rows := make(map[change.CollectionID]int64)
 	at, hash := change.LSN(0), change.Hash{}
@@ -167,11 +167,13 @@ func (p *Plan) from(s *chain.State, base *chain.Announced[chain.Snapshot]) error
 		}
 	}
 	cuts := make(map[change.CollectionID]chain.Tombstone)
-	for i := range s.Segments {
-		seg := &s.Segments[i]
+	for seg, err := range s.Segments.From(ctx, at+1) {
+		if err != nil {
+			return err
+		}
 		b := &seg.Body
-		if b.Last <= at || b.First > p.Point.LSN || at == p.Point.LSN {
-			continue
+		if b.First > p.Point.LSN || at == p.Point.LSN {
+			break
 		}
 		p.Segments = append(p.Segments, PlanSegment{Seq: seg.Seq, First: b.First, Last: b.Last, Prev: hash, LogHash: b.LogHash, Txs: b.Txs, Packs: b.Packs})
 		p.follow(b, at, schemas, cuts, rows)
@@ -278,10 +280,13 @@ func (p *Plan) check() error {
 }
 
 // discard says what the archive holds after the point.
-func (p *Plan) discard(s *chain.State) {
+func (p *Plan) discard(ctx context.Context, s *chain.State) error {
 	d := &p.Discards
-	for i := range s.Segments {
-		b := &s.Segments[i].Body
+	for seg, err := range s.Segments.From(ctx, p.Point.LSN+1) {
+		if err != nil {
+			return err
+		}
+		b := &seg.Body
 		switch {
 		case b.First > p.Point.LSN:
 			d.Records += int64(b.Last - b.First + 1)
@@ -292,8 +297,9 @@ func (p *Plan) discard(s *chain.State) {
 		}
 	}
 	if d.Records > 0 {
-		d.Times = &chain.Span{From: p.Point.Effective, To: s.Segments[len(s.Segments)-1].Body.Effective.To}
+		d.Times = &chain.Span{From: p.Point.Effective, To: s.Segments.Last().Body.Effective.To}
 	}
+	return nil
 }
 
 // Hash identifies the plan: equal plans have equal hashes.

@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -116,7 +117,7 @@ func TestPlan(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			ch := chaintest.New(t)
 			c.chain(ch)
-			p, err := MakePlan(ch.State, Point{LSN: c.lsn})
+			p, err := MakePlan(context.Background(), ch.State, Point{LSN: c.lsn})
 			if c.is != nil {
 				if !errors.Is(err, c.is) {
 					t.Errorf("got %v, want %v", err, c.is)
@@ -193,7 +194,7 @@ func TestPlanContent(t *testing.T) {
 		{6, "[1 2]", "[1<5]", "[]"},
 		{9, "[1 3]", "[1<5 2<7 3<9]", "[2]"},
 	} {
-		p, err := MakePlan(c.State, Point{LSN: w.lsn})
+		p, err := MakePlan(context.Background(), c.State, Point{LSN: w.lsn})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +216,7 @@ func TestPlanContent(t *testing.T) {
 // plan has another hash, and that what a person reads says what matters.
 func TestPlanText(t *testing.T) {
 	c := chaintest.New(t).Claim().Segment(3).Segment(4).Base(3, "a").Segment(5)
-	p, err := MakePlan(c.State, Point{LSN: 7, Tx: 7, Commit: 2001, Effective: 2001})
+	p, err := MakePlan(context.Background(), c.State, Point{LSN: 7, Tx: 7, Commit: 2001, Effective: 2001})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +233,7 @@ func TestPlanText(t *testing.T) {
 	if err := errors.Join(err1, err2); err != nil || h1 != h2 || h1.IsZero() {
 		t.Errorf("hashes %v and %v, %v", h1, h2, err)
 	}
-	other, err := MakePlan(c.State, Point{LSN: 12})
+	other, err := MakePlan(context.Background(), c.State, Point{LSN: 12})
 	if err != nil {
 		t.Fatal(err)
 	}

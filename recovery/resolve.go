@@ -154,17 +154,24 @@ func (r *resolver) time(ctx context.Context) (Point, error) {
 	if w := Windows(s); len(w) > 0 && t < w[0].From {
 		// Inside the first base's segment the chain knows the time only
 		// roughly; else this is before everything.
-		if seg := s.SegmentAt(w[0].FromLSN); seg == nil || t < seg.Effective.From {
+		seg, err := s.SegmentAt(ctx, w[0].FromLSN)
+		if err != nil {
+			return Point{}, err
+		}
+		if seg == nil || t < seg.Effective.From {
 			e := &UnrestorableError{Target: r.target, Detail: "that is before what the archive can restore"}
 			e.Before, e.After = Nearest(s, t)
 			return Point{}, e
 		}
 	}
-	i := sort.Search(len(s.Segments), func(i int) bool { return s.Segments[i].Body.Effective.From > t })
-	if i == 0 || s.Segments[i-1].Body.Last < n {
+	at, err := s.Segments.Starting(ctx, t)
+	if err != nil {
+		return Point{}, err
+	}
+	if at == nil || at.Body.Last < n {
 		return r.point(ctx, n)
 	}
-	seg := &s.Segments[i-1].Body
+	seg := &at.Body
 	if seg.Effective.To <= t {
 		return r.point(ctx, seg.Last)
 	}
@@ -237,7 +244,10 @@ func (r *resolver) lsn(ctx context.Context, n change.LSN) (Point, error) {
 		return Point{}, r.refuse(n)
 	}
 	if r.target.Before {
-		seg := r.s.SegmentAt(n)
+		seg, err := r.s.SegmentAt(ctx, n)
+		if err != nil {
+			return Point{}, err
+		}
 		if seg == nil { // the start of the log, or a gap: no transaction
 			if n == r.s.Start {
 				e := &UnrestorableError{Target: r.target, Detail: fmt.Sprintf("nothing lies before the start of the log, LSN %d", n)}
@@ -260,7 +270,10 @@ func (r *resolver) point(ctx context.Context, n change.LSN) (Point, error) {
 	if !restorable(r.s, n) {
 		return Point{}, r.refuse(n)
 	}
-	seg := r.s.SegmentAt(n)
+	seg, err := r.s.SegmentAt(ctx, n)
+	if err != nil {
+		return Point{}, err
+	}
 	if seg == nil {
 		return Point{LSN: n}, nil
 	}
@@ -324,14 +337,20 @@ func (r *resolver) packRest(ctx context.Context, ref pack.Ref, n change.LSN) (in
 // describe, then in the log, newest first.
 func (r *resolver) tx(ctx context.Context) (Point, error) {
 	id := r.target.Tx
-	for i := range r.s.Segments {
-		for _, t := range r.s.Segments[i].Body.Largest {
+	for seg, err := range r.s.Segments.All(ctx) {
+		if err != nil {
+			return Point{}, err
+		}
+		for _, t := range seg.Body.Largest {
 			if t.ID == id {
 				return r.lsn(ctx, t.Last)
 			}
 		}
 	}
-	for _, seg := range slices.Backward(r.s.Segments) {
+	for seg, err := range r.s.Segments.Backward(ctx, r.s.Last) {
+		if err != nil {
+			return Point{}, err
+		}
 		if int64(len(seg.Body.Largest)) == seg.Body.Txs {
 			continue // all were described
 		}

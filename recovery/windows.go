@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/tidemarkdb/tidemark/chain"
@@ -64,10 +63,9 @@ func Windows(s *chain.State) []Window {
 // windowStart returns where the first base in a stretch of the log stands.
 // from is the earliest time of the stretch, 0 when it is not known.
 func windowStart(s *chain.State, first, last change.LSN, from change.Time) (change.LSN, change.Time, bool) {
-	next := sort.Search(len(s.Segments), func(i int) bool { return s.Segments[i].Body.First > first })
 	var begins change.Time // the first transaction of the stretch
-	if next < len(s.Segments) && s.Segments[next].Body.First <= last {
-		begins = s.Segments[next].Body.Effective.From
+	if first < last {
+		begins = s.Begins(first + 1)
 	}
 	if first == 0 {
 		return 0, begins, true
@@ -89,11 +87,10 @@ func windowStart(s *chain.State, first, last change.LSN, from change.Time) (chan
 	case base.LSN == first:
 		return first, base.Taken, true
 	}
-	seg := s.SegmentAt(base.LSN)
-	if seg == nil {
-		return base.LSN, max(from, base.Taken), true
+	if at := s.PlaceOf(base.LSN); at.Effective.To != 0 {
+		return base.LSN, at.Effective.To, true
 	}
-	return base.LSN, seg.Effective.To, true
+	return base.LSN, max(from, base.Taken), true
 }
 
 // Moment is a restorable place: the LSN of a transaction's end and a time that

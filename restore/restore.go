@@ -73,7 +73,7 @@ func Prepare(ctx context.Context, a *archive.Archive, t recovery.Target) (*chain
 	if err != nil {
 		return nil, nil, err
 	}
-	plan, err := recovery.MakePlan(state, point)
+	plan, err := recovery.MakePlan(ctx, state, point)
 	return state, plan, err
 }
 

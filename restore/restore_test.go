@@ -19,8 +19,8 @@ func TestWorld(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(s.Segments) < 5 || len(s.Snapshots) != 2 || len(s.Snapshots[0].Body.Runs) < 2 || len(s.Labels) != 1 || s.Effective >= w.covered || s.CoveredUntil < w.covered {
-				t.Errorf("%d segments, %d snapshots, %d labels, covered until %s", len(s.Segments), len(s.Snapshots), len(s.Labels), s.CoveredUntil)
+			if s.Segments.Len() < 5 || len(s.Snapshots) != 2 || len(s.Snapshots[0].Body.Runs) < 2 || len(s.Labels) != 1 || s.Effective >= w.covered || s.CoveredUntil < w.covered {
+				t.Errorf("%d segments, %d snapshots, %d labels, covered until %s", s.Segments.Len(), len(s.Snapshots), len(s.Labels), s.CoveredUntil)
 			}
 			rep, err := restore.Verify(t.Context(), a, restore.VerifyOptions{Level: restore.LevelRecords})
 			if err != nil || !rep.OK() {

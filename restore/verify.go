@@ -104,18 +104,29 @@ type verifier struct {
 
 // packs checks segments and snapshots, several packs at once.
 func (v *verifier) packs(ctx context.Context, s *chain.State) error {
-	for i := range s.Segments {
-		v.all += int64(len(s.Segments[i].Body.Packs))
+	for seg, err := range s.Segments.All(ctx) {
+		if err != nil {
+			return err
+		}
+		v.all += int64(len(seg.Body.Packs))
 	}
 	for i := range s.Snapshots {
 		v.all += int64(len(s.Snapshots[i].Body.Runs))
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(v.o.Parallel)
-	for i := range s.Segments {
-		seg := &segmentCheck{v: v, seq: s.Segments[i].Seq, key: chain.ManifestKey(s.Timeline, s.Segments[i].Seq), want: &s.Segments[i].Body}
-		before, _ := s.LogHashAt(seg.want.First - 1)
-		g.Go(func() error { return seg.run(ctx, before) })
+	var last change.LSN // of the segment before, whose log hash is before
+	var before change.Hash
+	for at, err := range s.Segments.All(ctx) {
+		if err == nil && (last == 0 || at.Body.First != last+1) {
+			before, _, err = s.LogHashAt(ctx, at.Body.First-1)
+		}
+		if err != nil {
+			return errors.Join(err, g.Wait())
+		}
+		seg, prev := &segmentCheck{v: v, seq: at.Seq, key: chain.ManifestKey(s.Timeline, at.Seq), want: &at.Body}, before
+		last, before = at.Body.Last, at.Body.LogHash
+		g.Go(func() error { return seg.run(ctx, prev) })
 	}
 	for i := range s.Snapshots {
 		base := newBaseCheck(v, s.Snapshots[i].Seq, chain.ManifestKey(s.Timeline, s.Snapshots[i].Seq), &s.Snapshots[i].Body)

@@ -3,13 +3,16 @@
 package chaintest
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
@@ -146,7 +149,7 @@ func Ref(k chain.PackKey, records int64) pack.Ref {
 // Snapshot is a base of the source at lsn.
 func Snapshot(s *chain.State, lsn change.LSN, nonce string, schemas ...*change.Schema) chain.Manifest {
 	b := &chain.Snapshot{LSN: lsn, Origin: chain.OriginSource, Taken: 5, Schemas: schemas}
-	b.LogHash, _ = s.LogHashAt(lsn)
+	b.LogHash, _, _ = s.LogHashAt(context.Background(), lsn)
 	for _, sc := range schemas {
 		b.Digests = append(b.Digests, chain.CollectionDigest{Collection: sc.Collection, Rows: 2, Digest: change.Hash{1}})
 	}
@@ -183,7 +186,8 @@ func EveryKind(t testing.TB) *Chain {
 	c.Add(chain.Manifest{Kind: chain.KindDrill, Drill: &chain.Drill{LSN: 7, OK: true, Independent: true, Against: 4, Started: 4e6, Elapsed: 12_000, Rows: 2, Bytes: 60}})
 	c.Add(chain.Manifest{Kind: chain.KindVerify, Verify: &chain.Verify{Level: "objects", Through: 13, Started: 5e6, Elapsed: 9_000, Objects: 3, Bytes: 1500, Findings: 2,
 		Lost: []chain.Lost{{First: 1, Last: 3, Detail: "main/log/0000000000000001-0000000000000003-0123456789abcdef is missing"}}, Bases: []chain.Seq{4}}})
-	return c.Add(chain.Manifest{Kind: chain.KindPin, Pin: &chain.Pin{Child: "t2", LSN: 3, LogHash: c.State.Segments[0].Body.LogHash, Effective: c.State.Segments[0].Body.Effective.To, Note: "after the accident"}})
+	first := &Segments(c.State)[0].Body
+	return c.Add(chain.Manifest{Kind: chain.KindPin, Pin: &chain.Pin{Child: "t2", LSN: 3, LogHash: first.LogHash, Effective: first.Effective.To, Note: "after the accident"}})
 }
 
 // Fork pins a child timeline at an LSN where the chain knows log hash and
@@ -204,6 +208,26 @@ func (c *Chain) Child(child chain.TimelineID) *Chain {
 	}
 	f := &Chain{T: c.T, State: s}
 	return f.Add(chain.Manifest{Kind: chain.KindFork, Fork: s.Parent})
+}
+
+// Segments returns the log of s, segment by segment. It panics where it can't be read.
+func Segments(s *chain.State) []chain.Announced[chain.Segment] {
+	var out []chain.Announced[chain.Segment]
+	for seg, err := range s.Segments.All(context.Background()) {
+		if err != nil {
+			panic(err)
+		}
+		out = append(out, *seg)
+	}
+	return out
+}
+
+// Diff says how two states differ, their whole logs included.
+func Diff(a, b *chain.State) string {
+	return cmp.Diff(a, b, cmp.Exporter(func(reflect.Type) bool { return true }),
+		cmp.Transformer("Log", func(l chain.Segments) []chain.Announced[chain.Segment] { return Segments(&chain.State{Segments: l}) }),
+		cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".tails" }, cmp.Ignore()),
+		cmpopts.EquateEmpty())
 }
 
 // Golden compares data with a file of testdata, or with update writes the file.

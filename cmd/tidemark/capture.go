@@ -76,8 +76,8 @@ func runCapture(ctx context.Context, c *console, dbName, archiveName string, f c
 	}, func(a *archive.Archive) error {
 		s := a.State()
 		c.printf("archived through LSN %d: %s, %s\n", s.Last,
-			plural(int64(len(s.Segments)), "segment", "segments"), plural(int64(len(s.Snapshots)), "snapshot", "snapshots"))
-		return c.emit("capture", captured{LSN: s.Last, Segments: len(s.Segments), Bases: len(s.Snapshots)})
+			plural(int64(s.Segments.Len()), "segment", "segments"), plural(int64(len(s.Snapshots)), "snapshot", "snapshots"))
+		return c.emit("capture", captured{LSN: s.Last, Segments: s.Segments.Len(), Bases: len(s.Snapshots)})
 	})
 }
 

@@ -71,18 +71,13 @@ func runStatus(ctx context.Context, c *console, name string) error {
 
 func newStatusOf(s *chain.State, now time.Time) *status {
 	st := &status{Repo: s.Repo, Timeline: s.Timeline, Source: s.Source, Seq: s.Seq, Head: s.Head, LSN: s.Last,
-		Windows: recovery.Windows(s), Covered: max(s.CoveredUntil, s.Effective), RPO: -1, Capturing: s.EpochOpen, Segments: len(s.Segments),
-		Snapshots: len(s.Snapshots), Gaps: len(s.Gaps), names: history.Names(s)}
+		Windows: recovery.Windows(s), Covered: max(s.CoveredUntil, s.Effective), RPO: -1, Capturing: s.EpochOpen, Segments: s.Segments.Len(),
+		Snapshots: len(s.Snapshots), Gaps: len(s.Gaps), names: history.Names(s), Bytes: s.Segments.Totals().Bytes}
 	if s.EpochOpen {
 		st.Capturer, st.Seen = s.EpochOwner, s.EpochSeen
 	}
 	if n := len(st.Windows); n > 0 && st.Windows[n-1].To != 0 {
 		st.RPO = now.Sub(st.Windows[n-1].To.Std()).Seconds()
-	}
-	for i := range s.Segments {
-		for _, p := range s.Segments[i].Body.Packs {
-			st.Bytes += p.Size
-		}
 	}
 	for i := range s.Snapshots {
 		b := &s.Snapshots[i].Body

@@ -158,17 +158,13 @@ func (s *story) archived(ctx context.Context) error {
 		return err
 	}
 	state := s.archive.State()
-	s.line("the archive has it all %s later: LSN %d, %d segments, %s", seconds(time.Since(began)), mark.LSN, len(state.Segments), humanize.IBytes(uint64(stored(state))))
+	s.line("the archive has it all %s later: LSN %d, %d segments, %s", seconds(time.Since(began)), mark.LSN, state.Segments.Len(), humanize.IBytes(uint64(stored(state))))
 	return nil
 }
 
 // stored returns how many bytes of packs the archive holds.
 func stored(state *chain.State) (n int64) {
-	for i := range state.Segments {
-		for _, p := range state.Segments[i].Body.Packs {
-			n += p.Size
-		}
-	}
+	n = state.Segments.Totals().Bytes
 	for i := range state.Snapshots {
 		for _, p := range state.Snapshots[i].Body.Runs {
 			n += p.Size

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/chain/chaintest"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/pack"
 	"github.com/tidemarkdb/tidemark/recovery"
@@ -43,8 +44,8 @@ func (l *life) inspect(spill string) *archived {
 	l.must(err)
 	s := v.state
 	hash, effective, next := s.StartLog, change.Time(0), s.Start+1
-	for i := range s.Segments {
-		seg := &s.Segments[i].Body
+	for i, at := range chaintest.Segments(s) {
+		seg := &at.Body
 		for _, ref := range seg.Packs {
 			p, err := pack.Open(l.rt.Context(), l.bucket, ref)
 			l.must(err)
@@ -247,7 +248,7 @@ func (v *archived) states(memory func(change.LSN) int64) {
 }
 
 func (v *archived) stateAt(p recovery.Point, hash change.Hash, memory func(change.LSN) int64) {
-	plan, err := recovery.MakePlan(v.state, p)
+	plan, err := recovery.MakePlan(v.life.rt.Context(), v.state, p)
 	if p.LSN < v.base {
 		v.outside(recovery.AtLSN(p.LSN), err)
 		return

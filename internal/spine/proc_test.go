@@ -224,7 +224,7 @@ func (l *life) sync() bool {
 	if s.Last != m.LSN || s.LogHash != m.LogHash {
 		l.fatalf("Sync says LSN %d, hash %s, the archive holds LSN %d, hash %s", m.LSN, m.LogHash, s.Last, s.LogHash)
 	}
-	if acked := change.LSN(l.proc.source.acked.Load()); acked != m.LSN && len(s.Segments) > 0 {
+	if acked := change.LSN(l.proc.source.acked.Load()); acked != m.LSN && s.Segments.Len() > 0 {
 		l.fatalf("Sync says LSN %d, acknowledged is %d", m.LSN, acked)
 	}
 	return true

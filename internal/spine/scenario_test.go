@@ -15,6 +15,7 @@ import (
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/capture"
 	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/chain/chaintest"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
@@ -364,7 +365,7 @@ func TestRefusals(t *testing.T) {
 	// A flipped byte in the log: refused, and nothing is left at the destination.
 	state, err := a.Load(t.Context())
 	check(t, err)
-	key := state.Segments[0].Body.Packs[0].Key
+	key := chaintest.Segments(state)[0].Body.Packs[0].Key
 	flip(t, bucket, key)
 	dst, err := embedded.NewTarget("damaged", o)
 	check(t, err)
