@@ -22,6 +22,9 @@ import (
 	"github.com/tidemarkdb/tidemark/driver"
 )
 
+// DefaultCloseTimeout is how long a capture goes on after it was told to stop.
+const DefaultCloseTimeout = 10 * time.Second
+
 // Options tune a capture. The zero value is ready for use.
 type Options struct {
 	FlushBytes      int64         // publish a segment when its pack has this many bytes; default 8 MiB
@@ -29,7 +32,7 @@ type Options struct {
 	CoverageEvery   time.Duration // publish coverage while idle; default 10 s
 	CheckpointEvery int           // bundle the manifests when so many are in no checkpoint yet; default 1,000
 	RunBytes        int64         // cut a snapshot's packs at this size; default 256 MiB
-	CloseTimeout    time.Duration // how long to go on after the context ends, to publish what was read; default 10 s
+	CloseTimeout    time.Duration // how long to go on after the context ends, to publish what was read; default DefaultCloseTimeout
 	RetryMax        time.Duration // longest pause between attempts while the store fails; default 15 s
 	GiveUpAfter     time.Duration // stop with the store's error when one thing could not be published for this long; default never
 
@@ -48,7 +51,7 @@ func (o Options) withDefaults() Options {
 	}
 	def(&o.FlushAge, time.Second)
 	def(&o.CoverageEvery, 10*time.Second)
-	def(&o.CloseTimeout, 10*time.Second)
+	def(&o.CloseTimeout, DefaultCloseTimeout)
 	def(&o.RetryMax, 15*time.Second)
 	def(&o.StaleAfter, archive.DefaultStaleAfter)
 	if o.FlushBytes <= 0 {
