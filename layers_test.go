@@ -21,8 +21,11 @@ const module = "github.com/tidemarkdb/tidemark"
 // Test files may also import their own package, packages of the same layer,
 // and the support packages, whatever their layer.
 var layers = map[string]int{
-	"change":  0,
-	"storage": 0,
+	"change":   0,
+	"storage":  0,
+	"schedule": 0,
+	"hook":     0,
+	"job":      0,
 
 	"pack":                1,
 	"apply":               1,
@@ -34,6 +37,7 @@ var layers = map[string]int{
 	"embedded/txlog":    2,
 	"driver/drivertest": 2,
 
+	"config":          3,
 	"archive":         3,
 	"recovery":        3,
 	"embedded":        3,
