@@ -26,6 +26,7 @@ var layers = map[string]int{
 	"schedule": 0,
 	"hook":     0,
 	"job":      0,
+	"when":     0,
 
 	"pack":                1,
 	"apply":               1,
