@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/when"
 )
 
 // TargetKind says what a [Target] is given as.
@@ -108,7 +108,7 @@ func (t Target) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // UnmarshalText reads it.
 func (t *Target) UnmarshalText(b []byte) error {
-	p, err := ParseTarget(string(b))
+	p, err := ParseTarget(string(b), when.Reader{})
 	if err == nil {
 		*t = p
 	}
@@ -116,15 +116,15 @@ func (t *Target) UnmarshalText(b []byte) error {
 }
 
 // errTarget tells the forms of a target.
-var errTarget = errors.New("want latest, a time such as 2026-11-22T17:41:58Z, lsn:N, label:NAME or tx:ID; before: in front of one leaves it out")
+var errTarget = errors.New("want latest, a time such as 2026-11-22T17:41:58Z or 2h30m ago, lsn:N, label:NAME or tx:ID; before: in front of one leaves it out")
 
 // ParseTarget reads a target: latest, a time, lsn:N, label:NAME, tx:ID, each
-// but the first also with before: in front. A time is RFC 3339 or
-// YYYY-MM-DD HH:MM[:SS[.fraction]] with Z or an offset.
-func ParseTarget(s string) (Target, error) {
+// but the first also with before: in front. Times are read by r, see package
+// when; its error about one is in the error's chain.
+func ParseTarget(s string, r when.Reader) (Target, error) {
 	rest, before := strings.CutPrefix(strings.TrimSpace(s), "before:")
 	rest = strings.TrimSpace(rest)
-	t, err := parseTarget(rest)
+	t, err := parseTarget(rest, r)
 	if err == nil && before && t.Kind == TargetLatest {
 		err = fmt.Errorf("latest has no before: %w", errTarget)
 	}
@@ -135,7 +135,7 @@ func ParseTarget(s string) (Target, error) {
 	return t, nil
 }
 
-func parseTarget(s string) (Target, error) {
+func parseTarget(s string, r when.Reader) (Target, error) {
 	kind, arg, ok := strings.Cut(s, ":")
 	switch {
 	case s == "latest":
@@ -156,44 +156,10 @@ func parseTarget(s string) (Target, error) {
 			return Target{}, fmt.Errorf("transaction %q is not a decimal number of at most 20 digits", arg)
 		}
 		return AtTx(change.TxID(id)), nil
-	case s[0] < '0' || s[0] > '9':
-		return Target{}, errTarget
 	}
-	at, err := ParseTime(s)
-	return AtTime(at), err
-}
-
-// ParseTime reads a time as a person writes it: RFC 3339, or YYYY-MM-DD HH:MM
-// with optional seconds and fraction and a T for the space. It needs Z or an
-// offset: without one an hour would be guessed.
-func ParseTime(s string) (change.Time, error) {
-	date, clock := s, ""
-	if i := strings.IndexAny(s, "Tt "); i >= 0 {
-		date, clock = s[:i], strings.TrimSpace(s[i+1:])
+	at, err := r.Parse(s)
+	if bad := new(when.Error); errors.As(err, &bad) && bad.Unknown {
+		err = errTarget
 	}
-	if _, err := time.Parse("2006-01-02", date); err != nil {
-		return 0, fmt.Errorf("time %q: %q is not a date such as 2026-11-22: %w", s, date, errTarget)
-	}
-	if clock == "" {
-		return 0, fmt.Errorf("time %q has no hour: add one and a zone, such as %sT00:00Z", s, date)
-	}
-	zone := strings.IndexAny(clock, "Zz+-")
-	if zone < 0 {
-		return 0, fmt.Errorf("time %q has no zone: add Z for UTC or an offset such as +01:00", s)
-	}
-	hours := strings.TrimSpace(clock[:zone])
-	normal := date + "T" + hours + strings.ToUpper(clock[zone:])
-	for _, layout := range []string{"15:04:05", "15:04"} {
-		for _, z := range []string{"Z07:00", "Z0700", "Z07"} {
-			p, err := time.Parse("2006-01-02T"+layout+z, normal)
-			if err != nil || strings.Contains(hours, ",") {
-				continue
-			}
-			if p.Nanosecond()%1000 != 0 {
-				return 0, fmt.Errorf("time %q is finer than a microsecond", s)
-			}
-			return change.TimeOf(p), nil
-		}
-	}
-	return 0, fmt.Errorf("time %q is not one such as 2026-11-22T17:41:58.5Z or 2026-11-22 17:41+01:00", s)
+	return AtTime(change.TimeOf(at)), err
 }

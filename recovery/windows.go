@@ -143,12 +143,18 @@ type UnrestorableError struct {
 	Before, After *Moment
 }
 
+// Reason is the error without the nearest moments.
+func (e *UnrestorableError) Reason() string {
+	s := fmt.Sprintf("target %s: %s", e.Target, e.Detail)
+	if e.Gap != nil && e.Gap.Reason != "" {
+		s += " (" + e.Gap.Reason + ")"
+	}
+	return s
+}
+
 func (e *UnrestorableError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "target %s: %s", e.Target, e.Detail)
-	if e.Gap != nil && e.Gap.Reason != "" {
-		fmt.Fprintf(&b, " (%s)", e.Gap.Reason)
-	}
+	b.WriteString(e.Reason())
 	switch {
 	case e.Before != nil && e.After != nil:
 		fmt.Fprintf(&b, "; the nearest restorable moments are %s and %s", e.Before, e.After)

@@ -12,6 +12,7 @@ type Error struct {
 	From, To int      // the part that is wrong: Text[From:To]; empty at the end where something is missing
 	Detail   string   // what is wrong with it
 	Write    []string // what to write instead: any of these
+	Unknown  bool     // nothing about it looks like a time
 }
 
 func (e *Error) Error() string {

@@ -1,6 +1,7 @@
 package when
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -119,6 +120,9 @@ func (p *parser) unknown(words []word) {
 		p.fail(first.from, first.to, fmt.Sprintf("%q is not a date such as 2026-11-22: year, month, day, with two digits each for the last two", first.text))
 	default:
 		p.fail(first.from, first.to, fmt.Sprintf("%q does not start a time", first.text), forms...)
+		if e, ok := errors.AsType[*Error](p.err); ok {
+			e.Unknown = true
+		}
 	}
 }
 

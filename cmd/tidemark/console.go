@@ -14,6 +14,9 @@ import (
 
 	"github.com/lmittmann/tint"
 	"golang.org/x/term"
+
+	"github.com/tidemarkdb/tidemark/recovery"
+	"github.com/tidemarkdb/tidemark/when"
 )
 
 // console is what a command reads from and writes to.
@@ -23,13 +26,15 @@ type console struct {
 
 	// Set by flags.
 	json, quiet, verbose, noColor bool
+	tz                            string
 
 	ready    bool // the command line was accepted
 	terminal bool // errs is a terminal
 	log      *slog.Logger
 	now      func() time.Time
-	warned   atomic.Bool // something was not as it must be, and was got around
-	closers  []io.Closer // what the command has opened and nobody else closes
+	zone     *time.Location // of times that are typed without one; nil: they are refused
+	warned   atomic.Bool    // something was not as it must be, and was got around
+	closers  []io.Closer    // what the command has opened and nobody else closes
 }
 
 // close closes what the command has opened.
@@ -124,9 +129,11 @@ func writeMessage(w io.Writer, kind string, v any) error {
 
 // failure is an error as --json prints it.
 type failure struct {
-	Code  int    `json:"exit_code"`
-	Error string `json:"error"`
-	Try   string `json:"try,omitempty"`
+	Code   int              `json:"exit_code"`
+	Error  string           `json:"error"`
+	Before *recovery.Moment `json:"nearest_before,omitempty"` // of a target that can't be restored
+	After  *recovery.Moment `json:"nearest_after,omitempty"`
+	Try    string           `json:"try,omitempty"`
 }
 
 // fail prints an error and returns the exit code for it.
@@ -144,6 +151,10 @@ func (c *console) fail(ctx context.Context, err error) int {
 		_, rest, _ := strings.Cut(f.Error, context.Canceled.Error())
 		f.Error = "interrupted" + rest
 	}
+	var no *recovery.UnrestorableError
+	if errors.As(err, &no) {
+		f.Before, f.After = no.Before, no.After
+	}
 	if c.json {
 		if e := writeMessage(c.errs, "error", f); e == nil {
 			return code
@@ -153,7 +164,20 @@ func (c *console) fail(ctx context.Context, err error) int {
 	if c.color() {
 		label = "\x1b[31merror:\x1b[0m"
 	}
+	if no != nil && (no.Before != nil || no.After != nil) {
+		f.Error = strings.ReplaceAll(f.Error, no.Error(), no.Reason())
+	}
 	fmt.Fprintf(c.errs, "%s %s\n", label, strings.ReplaceAll(f.Error, "\n", "\n       "))
+	var bad *when.Error
+	if errors.As(err, &bad) && bad.Text != "" {
+		fmt.Fprintf(c.errs, "    %s\n    %s\n", bad.Text, bad.Caret())
+	}
+	if f.Before != nil {
+		fmt.Fprintf(c.errs, "  nearest before: %s (LSN %d)\n", instant(f.Before.Time), f.Before.LSN)
+	}
+	if f.After != nil {
+		fmt.Fprintf(c.errs, "  nearest after:  %s (LSN %d)\n", instant(f.After.Time), f.After.LSN)
+	}
 	if f.Try != "" {
 		fmt.Fprintf(c.errs, "  try: %s\n", f.Try)
 	}

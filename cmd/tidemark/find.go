@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,9 +14,9 @@ import (
 )
 
 type findFlags struct {
-	from, to, collection, op string
-	minRows                  int64
-	limit                    int
+	since, until, collection, op string
+	minRows                      int64
+	limit                        int
 }
 
 // found is a transaction as --json prints it.
@@ -42,17 +43,18 @@ func newFind(c *console) *cobra.Command {
 		Short: "Find transactions, newest first, and the point just before each",
 		Long: `Find transactions, newest first. ROWS counts the rows that the query is about;
 JUST BEFORE is the target that restores everything up to, but not including, the
-transaction.`,
+transaction. Times are written as in "tidemark help targets".`,
 		Example: `  tidemark find /backup/shop --op delete --min-rows 1000
-  tidemark find /backup/shop --collection orders --from 2026-11-22T15:00Z`,
+  tidemark find /backup/shop --collection orders --since 2026-11-22T15:00Z
+  tidemark find /backup/shop --since '2h30m ago'`,
 		Args: args("ARCHIVE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runFind(cmd.Context(), c, args[0], f)
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.from, "from", "", "at or after this time")
-	fl.StringVar(&f.to, "to", "", "at or before this time")
+	fl.StringVar(&f.since, "since", "", "at or after this `time`")
+	fl.StringVar(&f.until, "until", "", "at or before this `time`")
 	fl.StringVar(&f.collection, "collection", "", "that changed this collection")
 	fl.StringVar(&f.op, "op", "", "with this operation: insert, update, delete, truncate or schema")
 	fl.Int64Var(&f.minRows, "min-rows", 1, "that changed at least so many rows")
@@ -60,12 +62,12 @@ transaction.`,
 	return cmd
 }
 
-func (f *findFlags) query() (q history.Query, err error) {
+func (f *findFlags) query(c *console) (q history.Query, err error) {
 	q = history.Query{Collection: f.collection, MinRows: f.minRows}
-	if q.From, err = parseTime("--from", f.from); err != nil {
+	if q.From, err = c.parseTime("--since", f.since); err != nil {
 		return q, err
 	}
-	if q.To, err = parseTime("--to", f.to); err != nil {
+	if q.To, err = c.parseTime("--until", f.until); err != nil {
 		return q, err
 	}
 	if f.op != "" {
@@ -77,9 +79,18 @@ func (f *findFlags) query() (q history.Query, err error) {
 }
 
 func runFind(ctx context.Context, c *console, name string, f findFlags) error {
-	q, err := f.query()
+	q, err := f.query(c)
 	if err != nil {
 		return err
+	}
+	if q.From != 0 {
+		c.notef("since %s\n", c.clock(q.From))
+	}
+	if q.To != 0 {
+		c.notef("until %s\n", c.clock(q.To))
+	}
+	if q.To != 0 && q.To < q.From {
+		return usageError{errors.New("--until is before --since")}
 	}
 	a, s, err := c.openState(ctx, name)
 	if err != nil {

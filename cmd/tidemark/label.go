@@ -29,7 +29,7 @@ func newLabel(c *console) *cobra.Command {
 }
 
 func runLabel(ctx context.Context, c *console, name, label, at, note string) error {
-	target, err := parseTarget("--at", at)
+	target, err := c.parseTarget("--at", at)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -210,6 +211,7 @@ func TestText(t *testing.T) {
 		2*time.Hour + 14*time.Minute:    "2h 14m",
 		75 * time.Hour:                  "3d 03h",
 		-90 * time.Second:               "-1m 30s",
+		math.MinInt64:                   "-106751d 23h",
 		47*time.Hour + 59*time.Minute:   "47h 59m",
 		999*time.Millisecond + 999*1000: "999 ms",
 	} {

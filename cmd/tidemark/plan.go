@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +17,8 @@ import (
 // planReport is a plan as --json prints it.
 type planReport struct {
 	Requested recovery.Target `json:"requested"`
-	Includes  string          `json:"includes"` // in words
+	Includes  string          `json:"includes"`       // in words
+	Note      string          `json:"note,omitempty"` // what a person should know about it
 	Hash      change.Hash     `json:"plan_hash"`
 	Plan      *recovery.Plan  `json:"plan"`
 }
@@ -47,10 +47,11 @@ func toFlag(cmd *cobra.Command, to *string) {
 }
 
 func runPlan(ctx context.Context, c *console, name, to string) error {
-	target, err := parseTarget("--to", to)
+	target, err := c.parseTarget("--to", to)
 	if err != nil {
 		return err
 	}
+	c.echoTarget(target)
 	_, _, plan, err := c.prepare(ctx, name, target)
 	if err != nil {
 		return err
@@ -66,7 +67,7 @@ func (c *console) emitPlan(target recovery.Target, plan *recovery.Plan) error {
 	if err != nil {
 		return err
 	}
-	return c.emit("plan", planReport{Requested: target, Includes: target.Describe(), Hash: hash, Plan: plan})
+	return c.emit("plan", planReport{Requested: target, Includes: target.Describe(), Note: quietAfter(target, plan), Hash: hash, Plan: plan})
 }
 
 // prepare opens an archive and plans for a target.
@@ -97,9 +98,8 @@ func nearest(err error, name string) error {
 	return hinted{err, "tidemark capture --once DB " + shell(name)}
 }
 
-// printTarget says what was asked for and what it leads to.
+// printTarget says what a target leads to.
 func (c *console) printTarget(t recovery.Target, plan *recovery.Plan) {
-	c.printf("target    %s\n", t.Describe())
 	p := plan.Point
 	c.printf("reached   LSN %d", p.LSN)
 	if p.Tx != 0 {
@@ -107,12 +107,10 @@ func (c *console) printTarget(t recovery.Target, plan *recovery.Plan) {
 	}
 	c.printf("\n")
 	if p.Effective != 0 {
-		local := p.Effective.Std().In(time.Local)
-		c.printf("          %s", instant(p.Effective))
-		if _, offset := local.Zone(); offset != 0 {
-			c.printf(", here %s", local.Format("2006-01-02 15:04:05 -07:00"))
-		}
-		c.printf(", %s\n", ago(p.Effective, c.now()))
+		c.printf("          %s\n", c.clock(p.Effective))
+	}
+	if note := quietAfter(t, plan); note != "" {
+		c.printf("note      %s\n", note)
 	}
 }
 

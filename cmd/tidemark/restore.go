@@ -48,13 +48,16 @@ A target is ` + targetForms + `.`,
 }
 
 func runRestore(ctx context.Context, c *console, name, dest string, f restoreFlags) error {
-	target, err := parseTarget("--to", f.to)
+	target, err := c.parseTarget("--to", f.to)
 	if err != nil {
 		return err
 	}
 	dst, err := openTarget(dest)
 	if err != nil {
 		return err
+	}
+	if !c.quiet {
+		c.echoTarget(target)
 	}
 	a, state, plan, err := c.prepare(ctx, name, target)
 	if err != nil {

@@ -57,8 +57,9 @@ See it work on real data:  tidemark demo`,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRun: func(*cobra.Command, []string) {
+		PersistentPreRunE: func(*cobra.Command, []string) error {
 			c.begin()
+			return c.setZone()
 		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
@@ -69,6 +70,7 @@ See it work on real data:  tidemark demo`,
 	flags.BoolVar(&c.json, "json", false, "print results as lines of JSON, each with a message_type")
 	flags.BoolVarP(&c.quiet, "quiet", "q", false, "print results only: no progress, no remarks, no logs below warnings")
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "print debugging logs")
+	flags.StringVar(&c.tz, "tz", "", "`zone` of times that you give without one, also shown beside UTC: a name such as Europe/Zurich, local, UTC or an offset (default $TIDEMARK_TZ)")
 	flags.BoolVar(&c.noColor, "no-color", false, "no colours, even on a terminal")
 	root.AddGroup(
 		&cobra.Group{ID: "archive", Title: "Keep a history:"},

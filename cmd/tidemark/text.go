@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -46,7 +47,7 @@ func instant(t change.Time) string {
 func span(d time.Duration) string {
 	switch {
 	case d < 0:
-		return "-" + span(-d)
+		return "-" + span(-max(d, -math.MaxInt64))
 	case d < time.Millisecond:
 		return fmt.Sprintf("%d µs", d.Microseconds())
 	case d < time.Second:
@@ -65,11 +66,18 @@ func span(d time.Duration) string {
 
 // ago says how long before now t was.
 func ago(t change.Time, now time.Time) string {
-	d := now.Sub(t.Std())
-	if d < 0 {
-		return "in " + span(-d)
+	const year = 31_556_952e6 // in microseconds
+	d := int64(change.TimeOf(now) - t)
+	far := func(d int64) string {
+		if d > 100*year {
+			return plural(d/year, "year", "years")
+		}
+		return span(time.Duration(d) * time.Microsecond)
 	}
-	return span(d) + " ago"
+	if d < 0 {
+		return "in " + far(-d)
+	}
+	return far(d) + " ago"
 }
 
 // table prints columns under headings. Numbers stand at the right edge of
