@@ -91,8 +91,9 @@ func cutSegment(b Segment, p *Pin) Segment {
 	if b.PackLast == 0 {
 		b.PackLast = b.Last
 	}
-	b.Last, b.LogHash, b.Position = p.LSN, p.LogHash, ""
+	b.Last, b.LogHash, b.Position, b.Txs = p.LSN, p.LogHash, "", p.Txs
 	b.Effective.To, b.CoveredUntil = p.Effective, p.Effective
+	b.Largest = slices.DeleteFunc(slices.Clone(b.Largest), func(t TxSize) bool { return t.Last > p.LSN })
 	b.Tombstones = slices.DeleteFunc(slices.Clone(b.Tombstones), func(t Tombstone) bool { return t.LSN > p.LSN })
 	b.Schemas = slices.DeleteFunc(slices.Clone(b.Schemas), func(c SchemaChange) bool { return c.LSN > p.LSN })
 	return b

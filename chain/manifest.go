@@ -131,7 +131,7 @@ type Segment struct {
 
 	// PackLast is 0, except for a segment that a fork has cut: the packs then
 	// hold records up to this LSN, and those after Last belong to the parent
-	// timeline alone. Txs, Counts and Largest are those of the whole segment.
+	// timeline alone. Counts are those of the whole segment, and Smaller too.
 	// It is worked out by [State.Fork]; no manifest holds it.
 	PackLast change.LSN `json:"-"`
 }
@@ -267,8 +267,9 @@ type GapAck struct {
 type Pin struct {
 	Child     TimelineID  `json:"child"`
 	LSN       change.LSN  `json:"lsn"`
-	LogHash   change.Hash `json:"log_hash"`  // at LSN, as the database that forks has it
-	Effective change.Time `json:"effective"` // of the transaction that ends at LSN
+	LogHash   change.Hash `json:"log_hash"`               // at LSN, as the database that forks has it
+	Effective change.Time `json:"effective"`              // of the transaction that ends at LSN
+	Txs       int64       `json:"transactions,omitempty"` // of the segment that LSN is inside of, up to LSN; 0 where none is cut
 	Note      string      `json:"note,omitempty"`
 }
 

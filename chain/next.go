@@ -272,14 +272,17 @@ func (r *rules) pin(p *Pin) {
 	if want, known := s.logHashAt(at, p.LSN); known {
 		r.want(p.LogHash == want, "pin.log_hash", "log_hash is %s, the archive's at LSN %d is %s", p.LogHash, p.LSN, want)
 	}
-	from, to := change.Time(0), max(s.Effective, s.CoveredUntil)
+	from, to, txs := change.Time(0), max(s.Effective, s.CoveredUntil), int64(0)
 	if at != nil {
 		seg := &at.Body
 		from, to = seg.Effective.From, seg.Effective.To
 		if p.LSN == seg.Last {
 			from = to
+		} else {
+			txs = seg.Txs - 1
 		}
 	}
+	r.want(p.Txs <= txs && (p.Txs > 0) == (txs > 0), "pin.transactions", "transactions is %d, of LSN %d it is at most %d, and 0 where it cuts no segment", p.Txs, p.LSN, txs)
 	r.want(p.Effective >= from && p.Effective <= to, "pin.effective", "effective is %v, of LSN %d it is from %v to %v", p.Effective, p.LSN, from, to)
 }
 

@@ -278,6 +278,7 @@ func ruleTests() []ruleTest {
 		{"pin above the log", "pin.lsn", nil, changed(aPin, func(m *chain.Manifest) { m.Pin.LSN = 10 })},
 		{"pin inside a transaction", "pin.boundary", nil, changed(aPin, func(m *chain.Manifest) { m.Pin.LSN = 5 })},
 		{"pin of another history", "pin.log_hash", nil, changed(aPin, func(m *chain.Manifest) { m.Pin.LogHash[0]++ })},
+		{"pin that cuts nothing", "pin.transactions", nil, changed(aPin, func(m *chain.Manifest) { m.Pin.Txs = 1 })},
 		{"pin at another time", "pin.effective", nil, changed(aPin, func(m *chain.Manifest) { m.Pin.Effective-- })},
 		{"fork out of nothing", "fork.parent", nil, func(t *testing.T, c *chaintest.Chain) *chain.Manifest {
 			f := c.Add(aPin(t, c)).Child("t2").State.Parent

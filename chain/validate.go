@@ -144,6 +144,8 @@ func (f *form) body() {
 	case KindPin:
 		f.noError(CheckTimeline(m.Pin.Child))
 		f.want(m.Pin.Child != m.Timeline, "child is this timeline itself")
+		f.want(m.Pin.Child != MainTimeline, "child is %s, which is nobody's", MainTimeline)
+		f.want(m.Pin.Txs >= 0, "transactions is %d", m.Pin.Txs)
 		f.text("note", m.Pin.Note)
 	case KindFork:
 		f.fork(m.Fork)

@@ -122,6 +122,8 @@ func TestValidateRefuses(t *testing.T) {
 		{"lost without a detail", gVerify, "detail", func(m *chain.Manifest) { m.Verify.Lost[0].Detail = "" }},
 		{"bases in disorder", gVerify, "base", func(m *chain.Manifest) { m.Verify.Bases = []chain.Seq{4, 4} }},
 		{"pin of itself", gPin, "child", func(m *chain.Manifest) { m.Pin.Child = m.Timeline }},
+		{"pin of main", gPin, "nobody's", func(m *chain.Manifest) { m.Timeline, m.Pin.Child = "t9", chain.MainTimeline }},
+		{"pin of fewer than no transactions", gPin, "transactions", func(m *chain.Manifest) { m.Pin.Txs = -1 }},
 		{"pin without a name", gPin, "timeline", func(m *chain.Manifest) { m.Pin.Child = "" }},
 		{"close without section", gClose, "section", func(m *chain.Manifest) { m.Close = nil }},
 	} {

@@ -20,6 +20,10 @@ var (
 	// holds: another one, a copy that went on, or one rolled back.
 	ErrDiverged = errors.New("the source's history is not the archive's")
 
+	// ErrTruncated says that an archive no longer holds what it was acknowledged
+	// to hold.
+	ErrTruncated = errors.New("the archive has lost what it held")
+
 	// ErrNotEmpty says that the place to restore to already holds something.
 	ErrNotEmpty = errors.New("destination is not empty")
 )
@@ -29,6 +33,11 @@ type Identity struct {
 	Kind     string  // "embedded", "postgres" …
 	System   string  // the database's own unique ID
 	Restored *Origin // what it was restored from; nil when it wasn't, or can't tell
+
+	// Acked is the last receipt that the database remembers, perhaps not the last
+	// that it got; nil when it has none, or keeps none. An archive that ends before
+	// it has lost its tail.
+	Acked *Receipt
 }
 
 // Origin is the place in an archive that a database was restored from: where a
@@ -67,6 +76,10 @@ type Source interface {
 	// database; if its LSN is not 0, what was before it comes with the first
 	// base, a snapshot at or after the mark. From then on the source keeps its
 	// log from the mark until it is acknowledged, also across restarts.
+	//
+	// After ErrLogLost it is also the mark from which an archive that lost the
+	// thread goes on: Changes accepts it, and its LSN is above every LSN that the
+	// source has given to a transaction of the lost part of its log.
 	Start(ctx context.Context) (Mark, error)
 
 	// Changes opens the log just after a mark. It returns ErrDiverged when the

@@ -195,7 +195,13 @@ func EveryKind(t testing.TB) *Chain {
 // manifest.
 func (c *Chain) Fork(child chain.TimelineID, lsn change.LSN, hash change.Hash, effective change.Time) *Chain {
 	c.T.Helper()
-	c.Add(chain.Manifest{Kind: chain.KindPin, Pin: &chain.Pin{Child: child, LSN: lsn, LogHash: hash, Effective: effective}})
+	var txs int64 // where a segment is cut, as many as fit
+	if seg, err := c.State.SegmentAt(context.Background(), lsn); err != nil {
+		c.T.Fatal(err)
+	} else if seg != nil && lsn < seg.Last {
+		txs = min(seg.Txs-1, int64(lsn-seg.First)+1)
+	}
+	c.Add(chain.Manifest{Kind: chain.KindPin, Pin: &chain.Pin{Child: child, LSN: lsn, LogHash: hash, Effective: effective, Txs: txs}})
 	return c.Child(child)
 }
 

@@ -61,6 +61,10 @@ type Suite struct {
 	// Reopen closes a database and opens it again. Nil skips what needs it.
 	Reopen func(Database) (Database, error)
 
+	// LoseLog makes a database, which was started, drop its log so far, and
+	// returns it. Nil skips what needs it.
+	LoseLog func(Database) (Database, error)
+
 	// Target returns a new place to restore to, and how to open what is there
 	// once it is finished. Nil skips the tests of targets.
 	Target func() (t driver.Target, open func() (Database, error), err error)
@@ -76,6 +80,7 @@ func Run(t *testing.T, s Suite) {
 	t.Run("NextWaits", s.nextWaits)
 	t.Run("Coverage", s.coverage)
 	t.Run("Ack", s.ack)
+	t.Run("StartAgain", s.startAgain)
 	if s.Target == nil {
 		return
 	}

@@ -243,3 +243,38 @@ func (s *Suite) ack(t *testing.T) {
 		t.Errorf("after the acknowledged mark comes a transaction that ends at LSN %d, want %d", tx.Last(), marks[3].LSN)
 	}
 }
+
+// startAgain checks where a source goes on: Start's mark is one of its own at
+// any time, also after the log before it was lost.
+func (s *Suite) startAgain(t *testing.T) {
+	db, marks := s.prepared(t)
+	defer func() { closing(t, db) }()
+	closing(t, changes(t, db, start(t, db)))
+	if s.LoseLog == nil {
+		return
+	}
+	do(t, db, putOp(300))
+	lost := snapshotOf(t, db).mark
+	var err error
+	if db, err = s.LoseLog(db); err != nil {
+		t.Fatalf("lose the log: %v", err)
+	}
+	do(t, db, putOp(301)) // a log that goes on
+	c, err := db.Source().Changes(context.Background(), marks[1])
+	if !errors.Is(err, driver.ErrLogLost) {
+		t.Errorf("changes after a mark whose log is lost: %v, want ErrLogLost", err)
+	}
+	if err == nil {
+		closing(t, c)
+	}
+	m := start(t, db)
+	if m.LSN < lost.LSN {
+		t.Errorf("the source goes on after LSN %d, its log is lost to LSN %d", m.LSN, lost.LSN)
+	}
+	c = changes(t, db, m)
+	defer func() { closing(t, c) }()
+	do(t, db, putOp(302))
+	for f := snapshotOf(t, db); m.LSN < f.mark.LSN; {
+		m.LSN = take(t, c, 1)[0].Last()
+	}
+}
