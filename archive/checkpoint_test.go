@@ -187,7 +187,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 		{"manifest flipped", manifest, flip(manifest), "check"},
 		{"manifest swapped", manifest, bytesOf(t, mem, chain.ManifestKey(chain.MainTimeline, 5)), "link.seq"},
 		{"manifest emptied", manifest, []byte{}, "check"},
-		{"stray object", "main/manifest/0000000000000004.json.bak", []byte("x"), ""},
+		{"stray object", "main/manifest/0000000000000/0000000000000004.json.bak", []byte("x"), ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := copyBucket(t, mem)

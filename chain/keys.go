@@ -58,9 +58,11 @@ func ParsePackKey(key string) (PackKey, error) {
 	return k, nil
 }
 
-// ManifestKey is the key of manifest seq: <timeline>/manifest/<16 hex>.json.
+// ManifestKey is the key of manifest seq: <timeline>/manifest/<13 hex>/<16 hex>.json,
+// where the 13 digits are the first of the 16: a file system that lists the
+// newest manifests then need not go through all of them.
 func ManifestKey(t TimelineID, seq Seq) string {
-	return fmt.Sprintf("%s%016x.json", ManifestPrefix(t), uint64(seq))
+	return fmt.Sprintf("%s%013x/%016x.json", ManifestPrefix(t), uint64(seq)>>12, uint64(seq))
 }
 
 // ManifestPrefix starts the keys of a timeline's manifests.
@@ -68,13 +70,14 @@ func ManifestPrefix(t TimelineID) string { return string(t) + "/manifest/" }
 
 // ParseManifestKey reads what [ManifestKey] writes, and nothing else.
 func ParseManifestKey(key string) (TimelineID, Seq, error) {
-	tl, dir, name, ok := cutKey(key)
-	digits, isJSON := strings.CutSuffix(name, ".json")
-	n, isNumber := parseHex16(digits)
-	if !ok || dir != "manifest" || !isJSON || !isNumber || n == 0 {
-		return "", 0, fmt.Errorf("key %q does not name a manifest (<timeline>/manifest/<16 hexadecimal digits>.json)", key)
+	t, rest, _ := strings.Cut(key, "/")
+	if parts := strings.Split(rest, "/"); len(parts) == 3 && CheckTimeline(TimelineID(t)) == nil {
+		digits := strings.TrimSuffix(parts[2], ".json")
+		if n, ok := parseHex16(digits); ok && n > 0 && key == ManifestKey(TimelineID(t), Seq(n)) {
+			return TimelineID(t), Seq(n), nil
+		}
 	}
-	return tl, Seq(n), nil
+	return "", 0, fmt.Errorf("key %q does not name a manifest (<timeline>/manifest/<13 hexadecimal digits>/<16 hexadecimal digits>.json)", key)
 }
 
 // CheckpointKey is the key of the bundle of manifests first … last:

@@ -15,12 +15,16 @@ func TestKeys(t *testing.T) {
 	if tl, seq, err := chain.ParseManifestKey(chain.ManifestKey("t", 0x1f)); err != nil || tl != "t" || seq != 0x1f {
 		t.Errorf("manifest key: %s, %d, %v", tl, seq, err)
 	}
+	if key := chain.ManifestKey("t", 0x12345); key != "t/manifest/0000000000012/0000000000012345.json" {
+		t.Errorf("manifest key: %s", key)
+	}
 	if tl, first, last, err := chain.ParseCheckpointKey(chain.CheckpointKey("t", 1, 16)); err != nil || tl != "t" || first != 1 || last != 16 {
 		t.Errorf("checkpoint key: %s, %d, %d, %v", tl, first, last, err)
 	}
-	for _, key := range []string{"", "main/manifest/1.json", "main/manifest/0000000000000000.json", "main/manifest/000000000000000A.json",
-		"Main/manifest/0000000000000001.json", "main/manifest/0000000000000001", "/manifest/0000000000000001.json",
-		"main/manifest/x/0000000000000001.json", "main/log/0000000000000001.json", "main/manifest/+000000000000001.json"} {
+	for _, key := range []string{"", "main/manifest/1.json", "main/manifest/0000000000000/0000000000000000.json", "main/manifest/0000000000000/000000000000000A.json",
+		"Main/manifest/0000000000000/0000000000000001.json", "main/manifest/0000000000000/0000000000000001", "/manifest/0000000000000/0000000000000001.json",
+		"main/manifest/x/0000000000000001.json", "main/log/0000000000000/0000000000000001.json", "main/manifest/0000000000000/+000000000000001.json",
+		"main/manifest/0000000000001/0000000000000001.json", "main/manifest/0000000000000001.json"} {
 		if _, _, err := chain.ParseManifestKey(key); err == nil {
 			t.Errorf("%q is read as a manifest key", key)
 		}
