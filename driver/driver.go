@@ -36,7 +36,8 @@ type Identity struct {
 
 	// Acked is the last receipt that the database remembers, perhaps not the last
 	// that it got; nil when it has none, or keeps none. An archive that ends before
-	// it has lost its tail.
+	// it has lost its tail. It may lag some seconds behind the last one given, and
+	// never runs ahead.
 	Acked *Receipt
 }
 
@@ -52,16 +53,16 @@ type Origin struct {
 
 // Receipt says that an archive holds everything through a mark for good.
 type Receipt struct {
-	Archive  string // the repository's ID
-	Timeline string
+	Archive  string `json:"archive"` // the repository's ID
+	Timeline string `json:"timeline"`
 	Mark
 }
 
 // Mark is a place between two transactions of a source's log.
 type Mark struct {
-	LSN      change.LSN      // of the last record before it
-	LogHash  change.Hash     // over all transactions before it
-	Position change.Position // the database's own name for it; empty where the LSN says all
+	LSN      change.LSN      `json:"lsn"`                // of the last record before it
+	LogHash  change.Hash     `json:"log_hash"`           // over all transactions before it
+	Position change.Position `json:"position,omitempty"` // the database's own name for it; empty where the LSN says all
 }
 
 // A Source is a database whose changes are captured.
@@ -93,8 +94,9 @@ type Source interface {
 	Snapshot(ctx context.Context) (Snapshot, error)
 
 	// Ack tells the source that everything through the receipt's mark is
-	// archived for good, so that it may release its log. One that goes back has
-	// no effect; one beyond the log's durable end is ErrDiverged.
+	// archived for good, so that it may release its log. One that goes back in
+	// the same timeline has no effect; one beyond the log's durable end is
+	// ErrDiverged. The log is kept for the archive that acknowledged last.
 	Ack(ctx context.Context, r Receipt) error
 }
 

@@ -219,9 +219,11 @@ func (db *DB) Close() error {
 	db.readers.Wait()
 	close(db.quit)
 	db.keeper.Wait()
-	var err error
+	db.retain.mu.Lock()
+	err := db.saveReceipt()
+	db.retain.mu.Unlock()
 	if db.usable() == nil {
-		err = db.state.Flush()
+		err = errors.Join(err, db.state.Flush())
 	}
 	return errors.Join(err, db.closeFiles())
 }

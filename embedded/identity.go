@@ -37,6 +37,10 @@ type identity struct {
 	// Archived is set once an archive was attached: from then on the log is
 	// kept until it is acknowledged.
 	Archived bool `json:"archived,omitempty"`
+
+	// Acked is the last receipt, as of some seconds ago or of the last release
+	// of log files, whichever is later.
+	Acked *driver.Receipt `json:"acked,omitempty"`
 }
 
 // restoredFrom says where a restored database's history begins.

@@ -1,6 +1,9 @@
 package embedded
 
-import "github.com/tidemarkdb/tidemark/change"
+import (
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/driver"
+)
 
 // Info describes a database.
 type Info struct {
@@ -15,10 +18,10 @@ type Info struct {
 	Restored  bool       // whether it came from a restore
 	RestoreAt change.LSN // where its own history begins then
 
-	Archived bool       // whether an archive was attached
-	Acked    change.LSN // through where the archive has acknowledged since Open
-	LogFrom  change.LSN // the log is kept from this LSN on
-	LogBytes int64      // size of the log files
+	Archived bool            // whether an archive was attached
+	Acked    *driver.Receipt // the last receipt of an archive, from before the last Open too; nil for none
+	LogFrom  change.LSN      // the log is kept from this LSN on
+	LogBytes int64           // size of the log files
 }
 
 // Info returns what the database is and how far it has come.
@@ -29,7 +32,7 @@ func (db *DB) Info() Info {
 	out := Info{LSN: v.LSN, LogHash: v.Hash, Tx: v.Tx, Commit: v.Commit}
 	db.retain.mu.Lock()
 	id := db.retain.identity
-	out.Acked = db.retain.acked
+	out.Acked = db.retain.receipt()
 	db.retain.mu.Unlock()
 	out.System, out.Created, out.Archived = id.System, id.Created, id.Archived
 	if id.Restored != nil {

@@ -43,6 +43,10 @@ func (s *source) Identity(context.Context) (driver.Identity, error) {
 		origin := *r.Origin
 		id.Restored = &origin
 	}
+	if r := s.retain.identity.Acked; r != nil {
+		kept := *r
+		id.Acked = &kept
+	}
 	return id, nil
 }
 
@@ -76,7 +80,7 @@ func (s *source) Ack(_ context.Context, through driver.Receipt) error {
 	if err := s.db().attach(); err != nil {
 		return fmt.Errorf("acknowledge LSN %d: %w", through.LSN, err)
 	}
-	return s.db().ack(through.LSN)
+	return s.db().ack(through)
 }
 
 func (s *source) Changes(ctx context.Context, after driver.Mark) (driver.Changes, error) {

@@ -226,8 +226,9 @@ func (s *Suite) coverage(t *testing.T) {
 func (s *Suite) ack(t *testing.T) {
 	db, marks := s.prepared(t)
 	defer func() { closing(t, db) }()
+	receipt := driver.Receipt{Archive: "0123", Timeline: "main", Mark: marks[2]}
 	for _, m := range []driver.Mark{marks[2], marks[1]} { // the second goes back: no effect
-		if err := db.Source().Ack(context.Background(), driver.Receipt{Mark: m}); err != nil {
+		if err := db.Source().Ack(context.Background(), driver.Receipt{Archive: "0123", Timeline: "main", Mark: m}); err != nil {
 			t.Fatalf("ack: %v", err)
 		}
 	}
@@ -236,6 +237,11 @@ func (s *Suite) ack(t *testing.T) {
 		if db, err = s.Reopen(db); err != nil {
 			t.Fatalf("reopen: %v", err)
 		}
+	}
+	// A source that remembers receipts remembers the last when it was closed in good order.
+	id, err := db.Source().Identity(context.Background())
+	if err != nil || s.Reopen != nil && id.Acked != nil && *id.Acked != receipt {
+		t.Errorf("the source remembers %+v, %v; acknowledged was %+v", id.Acked, err, receipt)
 	}
 	c := changes(t, db, marks[2])
 	defer func() { closing(t, c) }()

@@ -84,6 +84,12 @@ func (l *Log) syncDir() error {
 	return d.Close()
 }
 
+// Releasable reports whether [Log.Release] would give up anything.
+func (l *Log) Releasable(through change.LSN) bool {
+	files, _ := l.retained()
+	return len(files) > 1 && files[1].First <= through+1
+}
+
 // Release gives up every file that lies wholly at or below an LSN, except the
 // last. The newest of them is kept to be used again: should a crash bring it
 // back, no hole lies between it and the files that were kept. Removals are not
