@@ -309,13 +309,23 @@ type Verify struct {
 	Bytes    int64       `json:"bytes"`
 	Records  int64       `json:"records"`
 	Findings int64       `json:"findings"`        // 0: everything was as announced
-	Lost     []Lost      `json:"lost,omitempty"`  // segments that can't be read, in LSN order
-	Bases    []Seq       `json:"bases,omitempty"` // manifests of snapshots that can't be read, ascending
+	Lost     []Lost      `json:"lost,omitempty"`  // ranges of the log that can't be read, in LSN order
+	Bases    []LostBase  `json:"bases,omitempty"` // snapshots that can't be read, in order of LSN, timeline and manifest
 }
 
-// Lost is a range of the log that can't be read any more.
+// Lost is a range of the log that can't be read any more: whole segments, of
+// which none but the last ends where a base stands.
 type Lost struct {
-	First  change.LSN `json:"lsn_start"`
-	Last   change.LSN `json:"lsn_end"`
-	Detail string     `json:"detail"` // the object and what is wrong with it
+	First     change.LSN `json:"lsn_start"`
+	Last      change.LSN `json:"lsn_end"`
+	Effective Span       `json:"effective"` // of the first and the last transaction
+	Detail    string     `json:"detail"`    // the object and what is wrong with it
+}
+
+// LostBase is a snapshot that can't be read any more.
+type LostBase struct {
+	Timeline TimelineID `json:"timeline"` // whose manifest announced it: this timeline or an ancestor
+	Seq      Seq        `json:"seq"`
+	LSN      change.LSN `json:"base_lsn"`
+	Detail   string     `json:"detail"`
 }

@@ -179,11 +179,16 @@ func (f *form) verify(v *Verify) {
 	for _, l := range v.Lost {
 		f.want(l.First > last && l.First <= l.Last, "lost LSN %d to %d follow %d", l.First, l.Last, last)
 		f.want(l.Detail != "", "detail is missing")
+		f.span("lost", l.Effective)
 		f.text("detail", l.Detail)
 		last = l.Last
 	}
 	for i, b := range v.Bases {
-		f.want(b > 0 && b <= v.Through && (i == 0 || b > v.Bases[i-1]), "base %d is out of order or beyond %d", b, v.Through)
+		f.noError(CheckTimeline(b.Timeline))
+		f.want(b.Seq > 0 && (b.Timeline != f.m.Timeline || b.Seq <= v.Through), "the base of manifest %d is beyond %d", b.Seq, v.Through)
+		f.want(i == 0 || v.Bases[i-1].compare(&b) < 0, "the base of manifest %d is out of order", b.Seq)
+		f.want(b.Detail != "", "detail is missing")
+		f.text("detail", b.Detail)
 	}
 }
 

@@ -185,7 +185,8 @@ func EveryKind(t testing.TB) *Chain {
 	c.Add(chain.Manifest{Kind: chain.KindGapAck, GapAck: &chain.GapAck{First: 8, Reason: "disk replaced", By: "ops"}})
 	c.Add(chain.Manifest{Kind: chain.KindDrill, Drill: &chain.Drill{LSN: 7, OK: true, Independent: true, Against: 4, Started: 4e6, Elapsed: 12_000, Rows: 2, Bytes: 60}})
 	c.Add(chain.Manifest{Kind: chain.KindVerify, Verify: &chain.Verify{Level: "objects", Through: 13, Started: 5e6, Elapsed: 9_000, Objects: 3, Bytes: 1500, Findings: 2,
-		Lost: []chain.Lost{{First: 1, Last: 3, Detail: "main/log/0000000000000001-0000000000000003-0123456789abcdef is missing"}}, Bases: []chain.Seq{4}}})
+		Lost:  []chain.Lost{{First: 1, Last: 3, Effective: chain.Span{From: 1000, To: 3000}, Detail: "main/log/0000000000000001-0000000000000003-0123456789abcdef is missing"}},
+		Bases: []chain.LostBase{{Timeline: chain.MainTimeline, Seq: 4, LSN: 3, Detail: "its digests differ"}}}})
 	first := &Segments(c.State)[0].Body
 	return c.Add(chain.Manifest{Kind: chain.KindPin, Pin: &chain.Pin{Child: "t2", LSN: 3, LogHash: first.LogHash, Effective: first.Effective.To, Note: "after the accident"}})
 }
