@@ -17,9 +17,9 @@ const LargestTxs = 16
 type SegmentBuilder struct {
 	seg    Segment
 	counts tally
-	own    tally // of the transaction being added; kept for its memory
-	least  int   // of a full seg.Largest: the one to give way, the latest of those with fewest records
-	buf    []byte
+	sizer  Sizer // of the transaction being added
+	hasher change.LogHasher
+	least  int // of a full seg.Largest: the one to give way, the latest of those with fewest records
 }
 
 // NewSegmentBuilder starts a segment after a log whose hash is prev.
@@ -27,8 +27,12 @@ func NewSegmentBuilder(prev change.Hash) *SegmentBuilder {
 	return &SegmentBuilder{seg: Segment{LogHash: prev}}
 }
 
-// Empty reports whether no transaction was added.
-func (b *SegmentBuilder) Empty() bool { return b.seg.Txs == 0 }
+// Empty reports whether nothing was added.
+func (b *SegmentBuilder) Empty() bool { return b.seg.Txs == 0 && !b.Inside() }
+
+// Inside reports whether the last transaction added is still to be continued.
+// What the segment says is then that before it.
+func (b *SegmentBuilder) Inside() bool { return b.sizer.splice.Open() }
 
 // Txs returns how many transactions were added.
 func (b *SegmentBuilder) Txs() int64 { return b.seg.Txs }
@@ -39,29 +43,31 @@ func (b *SegmentBuilder) Marks() int { return len(b.seg.Schemas) + len(b.seg.Tom
 // LogHash returns the log hash after the last transaction added.
 func (b *SegmentBuilder) LogHash() change.Hash { return b.seg.LogHash }
 
-// Add counts in the next transaction, whose effective time is set, and keeps
-// nothing of its memory. It refuses one that does not continue the segment,
-// which then is as it was.
+// Add counts in the next transaction, or piece of one, whose effective time is
+// set, and keeps nothing of its memory. It refuses one that does not continue
+// the segment, which then is as it was.
 func (b *SegmentBuilder) Add(tx *change.Tx) error {
 	s := &b.seg
 	if err := b.check(tx); err != nil {
 		return err
 	}
 	schemas, tombstones := len(s.Schemas), len(s.Tombstones)
-	b.own.reset()
 	for i := range tx.Records {
-		r := &tx.Records[i]
-		b.own.of(r.Collection).add(r.Op)
-		if err := b.note(r); err != nil {
+		if err := b.note(&tx.Records[i]); err != nil {
 			s.Schemas, s.Tombstones = s.Schemas[:schemas], s.Tombstones[:tombstones]
 			return err
 		}
 	}
-	for i := range b.own.list {
-		b.counts.of(b.own.list[i].Collection).merge(b.own.list[i])
+	hash := b.hasher.AddTx(s.LogHash, tx)
+	if err := b.sizer.add(tx); err != nil || tx.After > 0 {
+		return err
 	}
+	for _, c := range b.sizer.own.list {
+		b.counts.of(c.Collection).merge(c)
+	}
+	head := tx.Head()
 	if s.Txs == 0 {
-		s.First = tx.First()
+		s.First = head.First
 		s.Effective.From = tx.Effective
 		s.Commit = Span{From: tx.Commit, To: tx.Commit}
 	}
@@ -70,18 +76,20 @@ func (b *SegmentBuilder) Add(tx *change.Tx) error {
 	s.Commit.From, s.Commit.To = min(s.Commit.From, tx.Commit), max(s.Commit.To, tx.Commit)
 	s.Position = tx.Position
 	s.Txs++
-	b.buf = change.AppendTx(b.buf[:0], tx)
-	s.LogHash = change.LogHash(s.LogHash, b.buf)
-	b.rank(tx)
+	s.LogHash = hash
+	b.rank(head.Count)
 	return nil
 }
 
 // check reports why a transaction does not continue the segment.
 func (b *SegmentBuilder) check(tx *change.Tx) error {
 	s := &b.seg
+	splice := b.sizer.splice
+	if err := splice.Add(tx); err != nil {
+		return err
+	}
 	switch {
-	case len(tx.Records) == 0:
-		return fmt.Errorf("transaction %d holds no record", tx.ID)
+	case tx.Before > 0:
 	case s.Txs > 0 && tx.First() != s.Last+1:
 		return fmt.Errorf("transaction %d starts at LSN %d, want %d", tx.ID, tx.First(), s.Last+1)
 	case s.Txs > 0 && tx.Effective < s.Effective.To:
@@ -89,12 +97,8 @@ func (b *SegmentBuilder) check(tx *change.Tx) error {
 			tx.ID, tx.First(), tx.Effective, s.Effective.To)
 	}
 	for i := range tx.Records {
-		r := &tx.Records[i]
-		if want := tx.First() + change.LSN(i); r.LSN != want {
-			return fmt.Errorf("transaction %d: record %d has LSN %d, want %d", tx.ID, i+1, r.LSN, want)
-		}
-		if !r.Op.Valid() {
-			return fmt.Errorf("transaction %d: record %d is a %s", tx.ID, i+1, r.Op)
+		if r := &tx.Records[i]; !r.Op.Valid() {
+			return fmt.Errorf("transaction %d: record %d is a %s", tx.ID, tx.Before+int64(i)+1, r.Op)
 		}
 	}
 	return nil
@@ -119,10 +123,9 @@ func (b *SegmentBuilder) note(r *change.Record) error {
 }
 
 // rank keeps the LargestTxs transactions with most records; of equals, the
-// earlier. b.own holds the counts of tx.
-func (b *SegmentBuilder) rank(tx *change.Tx) {
+// earlier. b.sizer describes the new one, which has so many records.
+func (b *SegmentBuilder) rank(records int64) {
 	s := &b.seg
-	records := int64(len(tx.Records))
 	if len(s.Largest) == LargestTxs {
 		n := s.Largest[b.least].Records()
 		s.Smaller = max(s.Smaller, min(n, records))
@@ -131,7 +134,7 @@ func (b *SegmentBuilder) rank(tx *change.Tx) {
 		}
 		s.Largest = slices.Delete(s.Largest, b.least, b.least+1)
 	}
-	s.Largest = append(s.Largest, txSize(tx, &b.own))
+	s.Largest = append(s.Largest, b.sizer.size())
 	b.least = 0
 	for i := range s.Largest {
 		if s.Largest[i].Records() <= s.Largest[b.least].Records() {
@@ -140,7 +143,8 @@ func (b *SegmentBuilder) rank(tx *change.Tx) {
 	}
 }
 
-// Segment returns the section for the manifest; packs and covered_until are
+// Segment returns the section for the manifest, which no transaction may be
+// [SegmentBuilder.Inside] of; packs and covered_until are
 // the caller's to set. covered_until is the last effective time, the least it
 // may be.
 func (b *SegmentBuilder) Segment() Segment {
@@ -151,18 +155,53 @@ func (b *SegmentBuilder) Segment() Segment {
 	return s
 }
 
-// SizeOf describes a transaction as a segment manifest does.
+// SizeOf describes a whole transaction as a segment manifest does.
 func SizeOf(tx *change.Tx) TxSize {
-	var own tally
-	for i := range tx.Records {
-		own.of(tx.Records[i].Collection).add(tx.Records[i].Op)
-	}
-	return txSize(tx, &own)
+	var s Sizer
+	s.count(tx)
+	return sizeOf(tx.Head(), &s.own)
 }
 
-func txSize(tx *change.Tx, own *tally) TxSize {
-	return TxSize{First: tx.First(), Last: tx.Last(), ID: tx.ID, Commit: tx.Commit, Effective: tx.Effective,
-		Counts: own.sorted()}
+// Sizer describes transactions that come whole or in pieces as a segment
+// manifest does. The zero Sizer is ready for use.
+type Sizer struct {
+	splice change.Splice
+	own    tally // of the last transaction; kept for its memory
+}
+
+// Add takes the next transaction or piece. whole is true when that ends its
+// transaction, which size then describes. A piece that does not fit is refused.
+func (s *Sizer) Add(tx *change.Tx) (size TxSize, whole bool, err error) {
+	if err := s.add(tx); err != nil || tx.After > 0 {
+		return TxSize{}, false, err
+	}
+	return s.size(), true, nil
+}
+
+func (s *Sizer) add(tx *change.Tx) error {
+	if err := s.splice.Add(tx); err != nil {
+		return err
+	}
+	s.count(tx)
+	return nil
+}
+
+func (s *Sizer) count(tx *change.Tx) {
+	if tx.Before == 0 {
+		s.own.reset()
+	}
+	for i := range tx.Records {
+		s.own.of(tx.Records[i].Collection).add(tx.Records[i].Op)
+	}
+}
+
+// Inside reports whether the last transaction is still to be continued.
+func (s *Sizer) Inside() bool { return s.splice.Open() }
+
+func (s *Sizer) size() TxSize { return sizeOf(s.splice.Head(), &s.own) }
+
+func sizeOf(h change.TxHead, own *tally) TxSize {
+	return TxSize{First: h.First, Last: h.Last(), ID: h.ID, Commit: h.Commit, Effective: h.Effective, Counts: own.sorted()}
 }
 
 // tally counts records by collection. The zero tally is empty.

@@ -40,6 +40,21 @@ func (l *LogHasher) Add(records []Record) {
 	}
 }
 
+// AddTx takes the next transaction or piece of one, and returns the log hash
+// after it; prev is what the hash was before the transaction. The result means
+// something only after a whole transaction or its last piece.
+func (l *LogHasher) AddTx(prev Hash, t *Tx) Hash {
+	if t.Before == 0 {
+		h := t.Head()
+		l.Begin(prev, h.ID, h.Commit, h.First, h.Count)
+	}
+	l.Add(t.Records)
+	if t.After > 0 {
+		return prev
+	}
+	return l.Sum()
+}
+
 func (l *LogHasher) flush() {
 	if l.h == nil {
 		l.h = sha256.New()

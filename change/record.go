@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // Op says what a record does.
@@ -83,27 +84,12 @@ func (r *Record) Schema() (*Schema, error) {
 	return s, nil
 }
 
-// Tx is a transaction: records that became visible together.
-type Tx struct {
-	ID        TxID
-	Commit    Time     // by the database's clock
-	Effective Time     // the time it has in the archive; 0 until capture gives one
-	Position  Position // the database's position just after it; may be empty
-	Records   []Record // consecutive LSNs, at least one
-}
-
-// First returns the LSN of the first record.
-func (t *Tx) First() LSN { return t.Records[0].LSN }
-
-// Last returns the LSN of the last record: restoring to it restores the transaction.
-func (t *Tx) Last() LSN { return t.Records[len(t.Records)-1].LSN }
-
 // errTx is wrapped by every error of a malformed transaction.
 var errTx = errors.New("transaction is malformed")
 
 // AppendTx appends the canonical encoding of a transaction: what the embedded
 // database logs and what a log hash covers. The effective time and the
-// position are not part of it. t holds at least one record, LSNs without
+// position are not part of it. t is whole and holds at least one record, LSNs without
 // holes, and keys and images within their limits; AppendTx does not check.
 func AppendTx(dst []byte, t *Tx) []byte {
 	dst = appendTxHead(dst, t.ID, t.Commit, t.First(), uint64(len(t.Records)))
@@ -118,33 +104,59 @@ func AppendTx(dst []byte, t *Tx) []byte {
 // it. Keys and images point into b, and empty ones are nil. What AppendTx
 // would not write again byte for byte is refused.
 func DecodeTx(b []byte) (*Tx, []byte, error) {
-	d := decoder{b: b}
-	t := &Tx{ID: TxID(d.uvarint()), Commit: Time(d.varint())}
-	first := LSN(d.uvarint())
-	n := d.uvarint()
+	head, rest, err := DecodeTxHead(b)
 	const leastRecord = 4 // bytes
-	if d.bad || n == 0 || n > uint64(len(d.b))/leastRecord || first == 0 || first > MaxLSN-LSN(n) {
+	if err != nil || head.Count > int64(len(rest))/leastRecord {
 		return nil, nil, errTx
 	}
 	const firstAlloc = 1 << 14 // records; a false count costs no more than this
-	t.Records = make([]Record, min(n, firstAlloc))
+	records := make([]Record, 0, min(head.Count, firstAlloc))
+	if records, rest = DecodeRecords(records, rest, head.First, head.Count); int64(len(records)) < head.Count {
+		return nil, nil, fmt.Errorf("record %d of %d: %w", len(records)+1, head.Count, errTx)
+	}
+	return &Tx{ID: head.ID, Commit: head.Commit, Records: records}, rest, nil
+}
+
+// DecodeTxHead reads what stands before the records in a transaction's
+// canonical encoding at the front of b, and returns what follows it. The head
+// has neither effective time nor position. [MaxTxHead] bytes are always enough.
+func DecodeTxHead(b []byte) (TxHead, []byte, error) {
+	d := decoder{b: b}
+	h := TxHead{ID: TxID(d.uvarint()), Commit: Time(d.varint()), First: LSN(d.uvarint())}
+	n := d.uvarint()
+	if d.bad || n == 0 || n > math.MaxInt64 || h.First == 0 || h.First > MaxLSN-LSN(n) {
+		return TxHead{}, nil, errTx
+	}
+	h.Count = int64(n)
+	return h, d.b, nil
+}
+
+// DecodeRecords appends to dst the records that lie whole at the front of b, at
+// most n, and returns what follows them; the first has this LSN. It stops
+// before one that goes on after b, or that AppendTx would not write: one of
+// more than [MaxRecord] bytes, or that is not whole where it should be, is
+// malformed. Keys and images point into b, and empty ones are nil.
+func DecodeRecords(dst []Record, b []byte, first LSN, n int64) ([]Record, []byte) {
 	for i := range n {
-		if i == uint64(len(t.Records)) {
-			t.Records = append(t.Records, make([]Record, min(i, n-i))...)
-		}
-		r := &t.Records[i]
-		r.LSN = first + LSN(i)
-		r.Op = Op(d.byte())
+		d := decoder{b: b}
+		r := Record{LSN: first + LSN(i), Op: Op(d.byte())}
 		c := d.uvarint()
 		r.Collection = CollectionID(c)
 		r.Key = d.bytes(MaxKey)
 		r.Image = d.bytes(MaxImage)
 		if d.bad || !r.Op.Valid() || uint64(r.Collection) != c || c == 0 {
-			return nil, nil, fmt.Errorf("record %d of %d: %w", i+1, n, errTx)
+			break
 		}
+		dst, b = append(dst, r), d.b
 	}
-	return t, d.b, nil
+	return dst, b
 }
+
+// Bytes that parts of a canonical encoding have at most.
+const (
+	MaxTxHead = 4 * binary.MaxVarintLen64
+	MaxRecord = 1 + 3*binary.MaxVarintLen64 + MaxKey + MaxImage
+)
 
 // decoder reads varints and byte strings, remembering the first failure.
 type decoder struct {

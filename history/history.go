@@ -86,39 +86,39 @@ func (q *Query) mostBeside(ids map[change.CollectionID]bool, seg *chain.Segment)
 // sizesOf reads what a segment's manifest leaves out.
 func sizesOf(ctx context.Context, a *archive.Archive, seg *chain.Segment) ([]chain.TxSize, error) {
 	out := make([]chain.TxSize, 0, seg.Txs)
+	var sizer chain.Sizer
 	for _, ref := range seg.Packs {
 		r, err := pack.Open(ctx, a.Bucket(), ref)
 		if err != nil {
 			return nil, err
 		}
-		if out, err = appendSizes(ctx, out, r); err != nil {
+		if out, err = appendSizes(ctx, out, &sizer, r); err != nil {
 			return nil, err
 		}
 		r.Close()
 	}
+	if sizer.Inside() {
+		return nil, fmt.Errorf("the segment of LSN %d to %d ends inside a transaction: %w", seg.First, seg.Last, pack.ErrCorrupt)
+	}
 	return out, nil
 }
 
-// appendSizes describes the transactions of a log pack, without decoding rows.
-func appendSizes(ctx context.Context, out []chain.TxSize, r *pack.Reader) ([]chain.TxSize, error) {
-	var begun []change.Record // of a transaction that goes on in the next block
+// appendSizes describes the transactions that end in a log pack, without
+// decoding rows.
+func appendSizes(ctx context.Context, out []chain.TxSize, sizer *chain.Sizer, r *pack.Reader) ([]chain.TxSize, error) {
 	for block, err := range r.Blocks(ctx, 0, len(r.Index().Blocks), pack.SkipKeys|pack.SkipImages) {
 		if err != nil {
 			return nil, err
 		}
 		for i := range block.Txs() {
-			p := &block.Txs()[i]
-			records := block.Records()[p.From:p.To]
-			if p.Before || p.After {
-				begun = append(begun, records...)
-				records = begun
+			tx := block.Tx(i)
+			size, whole, err := sizer.Add(&tx)
+			if err != nil {
+				return nil, fmt.Errorf("pack %s: %w: %w", r.Ref().Key, err, pack.ErrCorrupt)
 			}
-			if p.After {
-				continue
+			if whole {
+				out = append(out, size)
 			}
-			tx := change.Tx{ID: p.ID, Commit: p.Commit, Effective: p.Effective, Records: records}
-			out = append(out, chain.SizeOf(&tx))
-			begun = begun[:0]
 		}
 	}
 	return out, nil

@@ -120,6 +120,16 @@ func (b *Block) Records() []change.Record { return b.records }
 // every record of the block. They are valid until the next block is read into b.
 func (b *Block) Txs() []TxPart { return b.txs }
 
+// Tx returns transaction i of the block, or the piece of it that lies there. It
+// is valid as long as Records.
+func (b *Block) Tx(i int) change.Tx {
+	p := &b.txs[i]
+	tx := change.Tx{ID: p.ID, Commit: p.Commit, Effective: p.Effective, Position: p.Position, Records: b.records[p.From:p.To:p.To]}
+	tx.Before = int64(tx.First() - p.First)
+	tx.After = p.Count - tx.Before - int64(len(tx.Records))
+	return tx
+}
+
 // blockHeader is the first 40 bytes of a block and what its directory says.
 type blockHeader struct {
 	records int

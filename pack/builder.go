@@ -33,7 +33,7 @@ type builder struct {
 	txTime    []byte
 	txPosLen  []byte
 	txPos     []byte
-	lastTx    txHead
+	lastTx    change.TxHead
 	firstTime change.Time
 
 	hashes []uint64 // of the rows, for the filter
@@ -68,15 +68,6 @@ type classID struct {
 	op         change.Op
 	parts      uint8
 	collection change.CollectionID
-}
-
-// txHead is what a block stores of a transaction.
-type txHead struct {
-	id        change.TxID
-	commit    change.Time
-	effective change.Time
-	position  change.Position
-	records   int64
 }
 
 // reset empties the builder, keeping its memory.
@@ -182,21 +173,21 @@ func (b *builder) add(r *change.Record) {
 
 // begin says that the records added next are of a transaction of which before
 // records lie in earlier blocks.
-func (b *builder) begin(t txHead, before int64) {
+func (b *builder) begin(t change.TxHead, before int64) {
 	if b.txs == 0 {
-		b.before, b.firstTime, b.lastTx = before, t.effective, txHead{}
+		b.before, b.firstTime, b.lastTx = before, t.Effective, change.TxHead{}
 	}
 	b.txs++
-	b.txRecords = binary.AppendUvarint(b.txRecords, uint64(t.records))
-	b.txID = binary.AppendVarint(b.txID, int64(t.id-b.lastTx.id))
-	b.txCommit = binary.AppendVarint(b.txCommit, int64(t.commit-b.lastTx.commit))
-	b.txTime = binary.AppendVarint(b.txTime, int64(t.effective-t.commit))
-	shared := sharedPrefix([]byte(b.lastTx.position), []byte(t.position), len(t.position))
+	b.txRecords = binary.AppendUvarint(b.txRecords, uint64(t.Count))
+	b.txID = binary.AppendVarint(b.txID, int64(t.ID-b.lastTx.ID))
+	b.txCommit = binary.AppendVarint(b.txCommit, int64(t.Commit-b.lastTx.Commit))
+	b.txTime = binary.AppendVarint(b.txTime, int64(t.Effective-t.Commit))
+	shared := sharedPrefix([]byte(b.lastTx.Position), []byte(t.Position), len(t.Position))
 	b.txPosLen = binary.AppendUvarint(b.txPosLen, uint64(shared))
-	b.txPosLen = binary.AppendUvarint(b.txPosLen, uint64(len(t.position)-shared))
-	b.txPos = append(b.txPos, t.position[shared:]...)
-	b.pos += len(t.position)
-	b.raw += len(t.position)
+	b.txPosLen = binary.AppendUvarint(b.txPosLen, uint64(len(t.Position)-shared))
+	b.txPos = append(b.txPos, t.Position[shared:]...)
+	b.pos += len(t.Position)
+	b.raw += len(t.Position)
 	b.lastTx = t
 }
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"runtime"
 	"testing"
+
+	"github.com/tidemarkdb/tidemark/change"
 )
 
 // Each fuzz target feeds one decoder with bytes whose hash nobody proved, as
@@ -14,7 +16,8 @@ func seeds(f *testing.F) (packs [][]byte, refs []Ref) {
 	f.Helper()
 	log, logRef, _ := smallLog(f)
 	run, runRef, _ := smallRun(f)
-	return [][]byte{log, run}, []Ref{logRef, runRef}
+	piece, pieceRef, _ := middle(f)
+	return [][]byte{log, run, piece}, []Ref{logRef, runRef, pieceRef}
 }
 
 func FuzzFooter(f *testing.F) {
@@ -113,7 +116,7 @@ func FuzzSplit(f *testing.F) {
 			}
 		}
 		data, ref, _ := logPack(t, WriterOptions{}, tx)
-		for got, err := range mustOpen(t, data, ref).Txs(t.Context(), 0) {
+		for got, err := range change.Join(mustOpen(t, data, ref).Txs(t.Context(), 0)) {
 			if err != nil || !equalRecords(got.Records, tx.Records) {
 				t.Fatalf("error %v, images of %d and %d bytes came back changed", err, len(one), len(two))
 			}

@@ -62,7 +62,9 @@ func readGolden(t *testing.T, name string) (data []byte, g golden) {
 func TestGolden(t *testing.T) {
 	log, logRef, txs := smallLog(t)
 	run, runRef, rows := smallRun(t)
+	piece, pieceRef, pieces := middle(t)
 	if *update {
+		writeGolden(t, "piece", piece, golden{Ref: pieceRef})
 		writeGolden(t, "log", log, golden{Ref: logRef})
 		writeGolden(t, "run", run, golden{Ref: runRef})
 	}
@@ -70,11 +72,15 @@ func TestGolden(t *testing.T) {
 	for _, tx := range txs {
 		records = append(records, tx.Records...)
 	}
+	var within []change.Record
+	for _, tx := range pieces {
+		within = append(within, tx.Records...)
+	}
 	for _, c := range []struct {
 		name  string
 		want  []change.Record
 		today []byte
-	}{{"log", records, log}, {"run", rows, run}} {
+	}{{"log", records, log}, {"piece", within, piece}, {"run", rows, run}} {
 		data, g := readGolden(t, c.name)
 		b, ref := bucketOf(data, g.Ref)
 		got, err := readAll(t.Context(), b, ref, false)

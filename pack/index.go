@@ -11,7 +11,9 @@ type Index struct {
 	Kind        Kind
 	Records     int64
 	Raw         int64 // bytes of keys, images and positions, decoded
-	Txs         int64 // transactions (log)
+	Txs         int64 // transactions that begin in the pack (log)
+	Before      int64 // records of the first transaction that lie in packs before this one (log)
+	After       int64 // records of the last transaction that lie in packs after this one (log)
 	Blocks      []BlockInfo
 	Collections []CollectionInfo // in order of ID
 	Tombstones  []Tombstone      // in order of appending: for a log, LSN order

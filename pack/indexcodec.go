@@ -66,6 +66,8 @@ func appendSection(dst []byte, id byte, body []byte) []byte {
 
 func (ix *Index) appendBlocks(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(ix.Txs))
+	b = binary.AppendUvarint(b, uint64(ix.Before))
+	b = binary.AppendUvarint(b, uint64(ix.After))
 	b = binary.AppendUvarint(b, uint64(len(ix.Blocks)))
 	var lsn change.LSN
 	var t change.Time
@@ -196,7 +198,7 @@ func (ix *Index) place(indexStart int64) error {
 const leastBlockEntry = 1 + 1 + 32 + 1 + 1 + 1 + 2 // bytes in the index
 
 func (ix *Index) parseBlocks(c *cursor) {
-	txs := c.uvarint()
+	txs, before, after := c.uvarint(), c.uvarint(), c.uvarint()
 	ix.Blocks = make([]BlockInfo, c.count(leastBlockEntry))
 	var lsn change.LSN
 	var t change.Time
@@ -239,10 +241,15 @@ func (ix *Index) parseBlocks(c *cursor) {
 		ix.Records += int64(records)
 		ix.Raw += int64(raw)
 	}
-	if txs > uint64(ix.Records) || (ix.Kind == Run && txs > 0) || (ix.Kind == Log && ix.Records > 0 && txs == 0) {
+	switch {
+	case len(ix.Blocks) == 0 || ix.Kind == Run:
+		if txs+before+after > 0 {
+			c.fail()
+		}
+	case txs > uint64(ix.Records) || txs == 0 && before == 0 || before >= uint64(ix.Blocks[0].First) || after > uint64(change.MaxLSN-lsn):
 		c.fail()
 	}
-	ix.Txs = int64(txs)
+	ix.Txs, ix.Before, ix.After = int64(txs), int64(before), int64(after)
 }
 
 func (ix *Index) parseCollections(c *cursor) {

@@ -9,9 +9,10 @@ import (
 
 // LogWriter writes a log pack.
 type LogWriter struct {
-	w    *writer
-	next change.LSN // wanted of the next record; 0: any
-	time change.Time
+	w      *writer
+	splice change.Splice
+	next   change.LSN // wanted of the next record; 0: any
+	time   change.Time
 }
 
 // NewLogWriter returns a writer of a log pack to w, which gets few, large
@@ -20,40 +21,48 @@ func NewLogWriter(w io.Writer, o WriterOptions) *LogWriter {
 	return &LogWriter{w: newWriter(w, Log, o)}
 }
 
-// AppendTx appends a transaction, which it does not keep. Its LSNs must
-// continue those before it, its effective time must not be earlier than the
-// last (ErrOrder); an error of that kind, or ErrLimit, leaves the pack as it
-// was. An error of the underlying writer is final.
+// AppendTx appends a transaction or a piece of one, which it does not keep. The
+// first may be any piece, and the pack may end after any: the rest of the
+// transaction is then for packs before and after it. Otherwise pieces must fit
+// together, LSNs must continue those before, and an effective time must not
+// be earlier than the last (ErrOrder); an error of that kind, or ErrLimit,
+// leaves the pack as it was. An error of the underlying writer is final.
 func (l *LogWriter) AppendTx(t *change.Tx) error {
 	w := l.w
 	if w.err != nil {
 		return w.err
 	}
-	marks, err := l.check(t)
+	splice, marks, err := l.check(t)
 	if err != nil {
 		return err
 	}
-	head := txHead{t.ID, t.Commit, t.Effective, t.Position, int64(len(t.Records))}
+	if l.next == 0 {
+		w.ix.Before = t.Before
+	}
+	if t.Before == 0 {
+		w.ix.Txs++
+	}
+	head := t.Head()
 	for i := range t.Records {
 		r := &t.Records[i]
 		more := len(r.Key) + len(r.Image)
-		if i == 0 {
+		begins := i == 0 && t.Before == 0
+		if begins {
 			more += len(t.Position)
 		}
-		full := !w.b.fits(r, more, w.opts.BlockSize)
-		if full {
+		if !w.b.fits(r, more, w.opts.BlockSize) {
 			w.flush()
 		}
-		if i == 0 || full {
-			w.b.begin(head, int64(i))
+		if begins || w.b.records == 0 {
+			w.b.begin(head, t.Before+int64(i))
 		}
 		w.b.add(r)
 		w.count(r)
 	}
-	w.ix.Txs++
+	w.ix.After = t.After
 	w.ix.Tombstones = append(w.ix.Tombstones, marks.tombstones...)
 	w.ix.Schemas = append(w.ix.Schemas, marks.schemas...)
-	l.next, l.time = t.Last()+1, t.Effective
+	l.splice, l.next, l.time = splice, t.Last()+1, t.Effective
 	return w.err
 }
 
@@ -63,31 +72,30 @@ type marks struct {
 	schemas    []SchemaMark
 }
 
-// check reports why a transaction can't be appended.
-func (l *LogWriter) check(t *change.Tx) (m marks, err error) {
-	if len(t.Records) == 0 {
-		return m, fmt.Errorf("transaction %d has no records: %w", t.ID, ErrOrder)
+// check reports why a transaction can't be appended, and returns where the pack
+// stands after it.
+func (l *LogWriter) check(t *change.Tx) (splice change.Splice, m marks, err error) {
+	if splice = l.splice; l.next == 0 {
+		splice = change.ResumeAt(t)
 	}
-	next := t.First()
+	if err := splice.Add(t); err != nil {
+		return splice, m, fmt.Errorf("%w: %w", err, ErrOrder)
+	}
 	switch {
-	case next == 0 || (l.next != 0 && next != l.next):
-		return m, fmt.Errorf("transaction %d starts at LSN %d, want %d: %w", t.ID, next, l.next, ErrOrder)
+	case l.next != 0 && t.First() != l.next:
+		return splice, m, fmt.Errorf("transaction %d starts at LSN %d, want %d: %w", t.ID, t.First(), l.next, ErrOrder)
 	case l.next != 0 && t.Effective < l.time:
-		return m, fmt.Errorf("transaction %d has effective time %v, after %v: %w", t.ID, t.Effective, l.time, ErrOrder)
+		return splice, m, fmt.Errorf("transaction %d has effective time %v, after %v: %w", t.ID, t.Effective, l.time, ErrOrder)
 	case len(t.Position) > MaxPosition:
-		return m, fmt.Errorf("transaction %d has a position of %d bytes, the limit is %d: %w", t.ID, len(t.Position), MaxPosition, ErrLimit)
+		return splice, m, fmt.Errorf("transaction %d has a position of %d bytes, the limit is %d: %w", t.ID, len(t.Position), MaxPosition, ErrLimit)
 	}
 	for i := range t.Records {
 		r := &t.Records[i]
-		if r.LSN != next || r.LSN == change.MaxLSN {
-			return m, fmt.Errorf("transaction %d has LSN %d, want %d: %w", t.ID, r.LSN, next, ErrOrder)
-		}
-		next++
 		if err := checkRecord(r); err != nil {
-			return m, err
+			return splice, m, err
 		}
 		if r.Count != 0 {
-			return m, fmt.Errorf("record at LSN %d has a count of %d; those of a log have none", r.LSN, r.Count)
+			return splice, m, fmt.Errorf("record at LSN %d has a count of %d; those of a log have none", r.LSN, r.Count)
 		}
 		switch r.Op {
 		case change.Truncate:
@@ -95,7 +103,7 @@ func (l *LogWriter) check(t *change.Tx) (m marks, err error) {
 		case change.SetSchema:
 			s, err := r.Schema()
 			if err != nil {
-				return m, err
+				return splice, m, err
 			}
 			m.schemas = append(m.schemas, SchemaMark{r.Collection, r.LSN})
 			if s.Dropped {
@@ -103,7 +111,7 @@ func (l *LogWriter) check(t *change.Tx) (m marks, err error) {
 			}
 		}
 	}
-	return m, nil
+	return splice, m, nil
 }
 
 // Size returns about how many bytes the pack would have if it were closed now.

@@ -19,7 +19,7 @@ func TestRoundTrip(t *testing.T) {
 				t.Errorf("the index read differs from the one written:\n%s", diff)
 			}
 			i := 0
-			for tx, err := range r.Txs(t.Context(), 0) {
+			for tx, err := range change.Join(r.Txs(t.Context(), 0)) {
 				if err != nil {
 					t.Fatal(err)
 				}

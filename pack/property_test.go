@@ -166,7 +166,7 @@ func readTxs(t *rapid.T, r *Reader, from change.LSN) []*change.Tx {
 
 func copyTxs(t *rapid.T, txs iter.Seq2[*change.Tx, error]) []*change.Tx {
 	var got []*change.Tx
-	for tx, err := range txs {
+	for tx, err := range change.Join(txs) {
 		check(t, err)
 		c := *tx
 		c.Records = copyRecords(tx.Records)

@@ -62,8 +62,8 @@ func (r *Reader) VerifyRecords(ctx context.Context) error {
 	return v.end()
 }
 
-// VerifyTxs yields the transactions of a log pack, as [Reader.Txs] does, and
-// proves on the way, with one reading of the pack, what [Reader.VerifyRecords]
+// VerifyTxs yields the transactions of a log pack in pieces, as [Reader.Txs]
+// does, and proves on the way, with one reading of the pack, what [Reader.VerifyRecords]
 // proves: all of it is proved when the sequence has ended without an error.
 func (r *Reader) VerifyTxs(ctx context.Context) iter.Seq2[*change.Tx, error] {
 	return func(yield func(*change.Tx, error) bool) {
@@ -142,7 +142,11 @@ func (v *verifier) check(n int, b *Block) error {
 	info := &v.r.ix.Blocks[n]
 	for i := range b.txs {
 		p := &b.txs[i]
-		if p.Before != v.open.After || p.Before && (p.First != v.open.First || p.ID != v.open.ID || p.Count != v.open.Count ||
+		if n == 0 && i == 0 {
+			if before := int64(info.First - p.First); before != v.r.ix.Before {
+				return fmt.Errorf("transaction %d has %d records before the pack, the index says %d", p.ID, before, v.r.ix.Before)
+			}
+		} else if p.Before != v.open.After || p.Before && (p.First != v.open.First || p.ID != v.open.ID || p.Count != v.open.Count ||
 			p.Commit != v.open.Commit || p.Effective != v.open.Effective || p.Position != v.open.Position) {
 			return fmt.Errorf("transaction %d at LSN %d does not follow transaction %d at LSN %d", p.ID, p.First, v.open.ID, v.open.First)
 		}
@@ -218,8 +222,8 @@ func (v *verifier) end() error {
 func (v *verifier) checkIndex() error {
 	ix := v.r.ix
 	switch {
-	case v.open.After:
-		return fmt.Errorf("the pack ends inside transaction %d", v.open.ID)
+	case len(ix.Blocks) > 0 && ix.Kind == Log && int64(v.open.Last()-ix.Last()) != ix.After:
+		return fmt.Errorf("transaction %d has %d records after the pack, the index says %d", v.open.ID, v.open.Last()-ix.Last(), ix.After)
 	case v.txs != ix.Txs:
 		return fmt.Errorf("index has %d transactions, the blocks %d", ix.Txs, v.txs)
 	case ix.Kind == Log && !slices.Equal(v.tombstones, ix.Tombstones):

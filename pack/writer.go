@@ -137,7 +137,7 @@ func (w *writer) flush() {
 		First: w.b.least, Last: w.b.most,
 	}
 	if w.header.kind == Log {
-		info.FirstTime, info.LastTime = w.b.firstTime, w.b.lastTx.effective
+		info.FirstTime, info.LastTime = w.b.firstTime, w.b.lastTx.Effective
 	} else {
 		info.FirstRow, info.LastRow = w.first, RowKey{w.row.Collection, slices.Clone(w.row.Key)}
 	}

@@ -168,7 +168,7 @@ func TestHugeRecord(t *testing.T) {
 	}
 	r := mustOpen(t, data, ref)
 	i := 0
-	for tx, err := range r.Txs(t.Context(), 0) {
+	for tx, err := range change.Join(r.Txs(t.Context(), 0)) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -223,7 +223,7 @@ func TestManyClasses(t *testing.T) {
 	if len(ix.Blocks) != 3 {
 		t.Errorf("%d blocks, want 3", len(ix.Blocks))
 	}
-	for got, err := range mustOpen(t, data, ref).Txs(t.Context(), 0) {
+	for got, err := range change.Join(mustOpen(t, data, ref).Txs(t.Context(), 0)) {
 		if err != nil || !equalRecords(got.Records, tx.Records) {
 			t.Errorf("error %v, or the transaction came back changed", err)
 		}

@@ -236,6 +236,9 @@ func (c *segmentCheck) run(ctx context.Context, before change.Hash) error {
 	if !good || c.v.o.Level < LevelRecords {
 		return nil
 	}
+	if b.Inside() {
+		return c.v.note(ctx, c.key, c.seq, fmt.Errorf("segment of LSNs %d to %d ends inside a transaction: %w", c.want.First, c.want.Last, pack.ErrCorrupt))
+	}
 	got := b.Segment()
 	got.Packs, got.CoveredUntil = c.want.Packs, c.want.CoveredUntil
 	if field := difference(got, *c.want); field != "" {
