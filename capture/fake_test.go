@@ -41,6 +41,7 @@ type fakeSource struct {
 	behind     change.LSN            // snapshots show so much less than there is
 	reversed   bool                  // snapshots yield rows in the wrong order
 	otherHash  bool                  // snapshots show another log hash
+	piece      int                   // Next returns transactions in pieces of so many records; 0: whole
 	skip       change.LSN            // Next leaves out the transaction at this LSN
 	rowHook    func(n int) error     // called before each row of a snapshot
 	onAck      func(driver.Mark)
@@ -232,9 +233,20 @@ func (s *fakeSource) acked() change.LSN {
 	return s.acks[len(s.acks)-1].LSN
 }
 
+// big commits one transaction of n rows.
+func (s *fakeSource) big(n int, size int) change.LSN {
+	records := make([]change.Record, n)
+	for i := range records {
+		key := int64(s.end()) + 1 + int64(i)
+		records[i] = insert(1, key, noise(key, size))
+	}
+	return s.commit(records...)
+}
+
 type fakeChanges struct {
-	s    *fakeSource
-	next int
+	s      *fakeSource
+	next   int
+	pieces []*change.Tx // of the last one, still to be returned
 }
 
 func (c *fakeChanges) Next(ctx context.Context) (*change.Tx, error) {
@@ -248,12 +260,23 @@ func (c *fakeChanges) Next(ctx context.Context) (*change.Tx, error) {
 			c.next++
 		}
 		wake := c.s.wake
+		if len(c.pieces) > 0 {
+			tx := c.pieces[0]
+			c.pieces = c.pieces[1:]
+			c.s.mu.Unlock()
+			return tx, nil
+		}
 		if c.next < len(c.s.txs) {
 			tx := *c.s.txs[c.next]
 			tx.Records = slices.Clone(tx.Records)
 			c.next++
 			c.s.given++
+			piece := c.s.piece
 			c.s.mu.Unlock()
+			if piece > 0 {
+				c.pieces = change.Cut(&tx, piece)
+				continue
+			}
 			return &tx, nil
 		}
 		c.s.mu.Unlock()
@@ -272,7 +295,7 @@ func (c *fakeChanges) Coverage(context.Context) (change.Time, bool, error) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	c.s.covers++
-	return c.s.clock() - 1, c.next == len(c.s.txs) && !c.s.blind, nil
+	return c.s.clock() - 1, c.next == len(c.s.txs) && len(c.pieces) == 0 && !c.s.blind, nil
 }
 
 func (c *fakeChanges) Close() error {

@@ -3,6 +3,7 @@ package capture
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"strings"
 	"testing"
@@ -15,12 +16,29 @@ import (
 	"github.com/tidemarkdb/tidemark/storage/storagetest"
 )
 
+// flavours are how transactions come: whole ones, or in pieces, with some so
+// large that they take several packs.
+var flavours = []string{"whole", "pieces"}
+
+// newFlavoured returns a world and options for a capture of a flavour.
+func newFlavoured(t testing.TB, flavour string) (*world, Options) {
+	w := newWorld(t)
+	if flavour == "whole" {
+		return w, Options{}
+	}
+	w.src.piece = 3
+	return w, Options{FlushBytes: 6000}
+}
+
 // work lets the source change for a while, with a snapshot on the way.
 func (w *world) work(c *running) {
 	snapped := make(chan struct{})
 	for i := range 6 {
 		w.src.fill(2, 30)
 		seconds(0.7)
+		if w.src.piece > 0 && i%2 == 1 {
+			w.src.big(20, 700)
+		}
 		if i == 2 {
 			go func() {
 				defer close(snapped)
@@ -39,21 +57,31 @@ func (w *world) work(c *running) {
 }
 
 // operations counts what a capture of [world.work] asks of the store.
-func operations(t *testing.T) (n int) {
+func operations(t *testing.T, flavour string) (n int) {
 	bubble(t, func(t *testing.T) {
-		w := newWorld(t)
-		c := w.capture(Options{})
+		w, o := newFlavoured(t, flavour)
+		c := w.capture(o)
 		w.work(c)
 		if c.err != nil {
 			t.Fatal(c.err)
 		}
-		if s := w.checkAll(); len(s.Snapshots) != 1 {
+		s := w.checkAll()
+		if len(s.Snapshots) != 1 {
 			t.Errorf("%d snapshots", len(s.Snapshots))
+		}
+		packs := 0
+		for _, seg := range s.Segments {
+			packs = max(packs, len(seg.Body.Packs))
+		}
+		if (packs > 1) != (flavour == "pieces") {
+			t.Errorf("%s: the largest segment has %d packs", flavour, packs)
 		}
 		n = len(w.faulty.Trace())
 	})
 	return n
 }
+
+var thorough = flag.Bool("thorough", false, "leave out no operation of the tables of faults")
 
 var ambiguous = []storagetest.Fault{storagetest.Before, storagetest.After, storagetest.Late, storagetest.Slow}
 
@@ -62,32 +90,37 @@ func sparse(op int) bool { return testing.Short() && op%3 != 0 }
 
 // One operation fails, in whatever way, and the capture goes on.
 func TestEveryOperationFailsOnce(t *testing.T) {
-	for op := range operations(t) + 1 {
-		for _, fault := range ambiguous {
-			if sparse(op) {
-				continue
-			}
-			t.Run(fmt.Sprintf("%d %s", op, fault), func(t *testing.T) {
-				bubble(t, func(t *testing.T) {
-					w := newWorld(t)
-					w.faulty.SetRules(storagetest.Rule{Fault: fault, N: op + 1, Delay: 3 * time.Second})
-					c := w.capture(Options{CloseTimeout: time.Minute})
-					go func() {
-						seconds(5)
-						if err := w.faulty.Land(context.Background()); err != nil && !errors.Is(err, storage.ErrExists) {
-							t.Error(err)
-						}
-					}()
-					w.work(c)
-					if c.err != nil {
-						t.Fatal(c.err)
-					}
-					if s := w.checkAll(); s.EpochOpen || len(s.Snapshots) != 1 {
-						t.Errorf("epoch open: %t, %d snapshots", s.EpochOpen, len(s.Snapshots))
-					}
+	for _, flavour := range flavours {
+		for op := range operations(t, flavour) + 1 {
+			for _, fault := range ambiguous {
+				if sparse(op) || flavour == "pieces" && op%3 == 1 && !*thorough {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s %d %s", flavour, op, fault), func(t *testing.T) {
+					bubble(t, func(t *testing.T) { failOnce(t, flavour, op+1, fault) })
 				})
-			})
+			}
 		}
+	}
+}
+
+func failOnce(t *testing.T, flavour string, op int, fault storagetest.Fault) {
+	w, o := newFlavoured(t, flavour)
+	w.faulty.SetRules(storagetest.Rule{Fault: fault, N: op, Delay: 3 * time.Second})
+	o.CloseTimeout = time.Minute
+	c := w.capture(o)
+	go func() {
+		seconds(5)
+		if err := w.faulty.Land(context.Background()); err != nil && !errors.Is(err, storage.ErrExists) {
+			t.Error(err)
+		}
+	}()
+	w.work(c)
+	if c.err != nil {
+		t.Fatal(c.err)
+	}
+	if s := w.checkAll(); s.EpochOpen || len(s.Snapshots) != 1 {
+		t.Errorf("epoch open: %t, %d snapshots", s.EpochOpen, len(s.Snapshots))
 	}
 }
 
@@ -95,27 +128,30 @@ func TestEveryOperationFailsOnce(t *testing.T) {
 // carried out when the next capturer is at work.
 func TestCrashAtEveryOperation(t *testing.T) {
 	crashes := append(ambiguous, "late, after the claim")
-	for op := range operations(t) {
-		for _, fault := range crashes {
-			if sparse(op) {
-				continue
+	for _, flavour := range flavours {
+		for op := range operations(t, flavour) {
+			for _, fault := range crashes {
+				if sparse(op) || flavour == "pieces" && op%3 == 1 && !*thorough {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s %d %s", flavour, op, fault), func(t *testing.T) {
+					bubble(t, func(t *testing.T) { crash(t, flavour, op+1, fault) })
+				})
 			}
-			t.Run(fmt.Sprintf("%d %s", op, fault), func(t *testing.T) {
-				bubble(t, func(t *testing.T) { crash(t, op+1, fault) })
-			})
 		}
 	}
 }
 
-func crash(t *testing.T, op int, fault storagetest.Fault) {
-	w := newWorld(t)
+func crash(t *testing.T, flavour string, op int, fault storagetest.Fault) {
+	w, o := newFlavoured(t, flavour)
 	here, how := fault, fault
 	if strings.HasPrefix(string(fault), "late") {
 		here = storagetest.Late
 	}
 	w.faulty.SetRules(storagetest.Rule{Fault: here, N: op, Delay: 24 * time.Hour},
 		storagetest.Rule{Fault: storagetest.Before, N: op + 1, Times: -1})
-	c := w.capture(Options{CloseTimeout: time.Millisecond})
+	o.CloseTimeout = time.Millisecond
+	c := w.capture(o)
 	w.work(c)
 	acked := w.src.acked()
 	w.src.checkClosed(t)
@@ -131,7 +167,7 @@ func crash(t *testing.T, op int, fault storagetest.Fault) {
 	if s := w.check(); s.Last < acked {
 		t.Fatalf("acknowledged is LSN %d, the archive ends at %d", acked, s.Last)
 	}
-	c = w.captureOn(w.bucket, Options{Takeover: true})
+	c = w.captureOn(w.bucket, Options{Takeover: true, FlushBytes: o.FlushBytes})
 	w.src.fill(2, 30)
 	c.sync()
 	if how != storagetest.Late {
@@ -148,13 +184,13 @@ func crash(t *testing.T, op int, fault storagetest.Fault) {
 // The context ends at an operation of a healthy store: everything that was
 // read is archived and the epoch closed.
 func TestCancelAtEveryOperation(t *testing.T) {
-	for op := range operations(t) {
+	for op := range operations(t, "pieces") {
 		if sparse(op) {
 			continue
 		}
 		t.Run(fmt.Sprint(op), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				w := newWorld(t)
+				w, o := newFlavoured(t, "pieces")
 				now := make(chan struct{})
 				count := 0
 				w.faulty.SetRules(storagetest.Rule{Fault: storagetest.Slow, Times: -1, Key: func(string) bool {
@@ -163,7 +199,7 @@ func TestCancelAtEveryOperation(t *testing.T) {
 					}
 					return true
 				}, Delay: time.Millisecond})
-				c := w.capture(Options{})
+				c := w.capture(o)
 				go func() {
 					select {
 					case <-now:
@@ -307,7 +343,7 @@ func TestCloseTimeout(t *testing.T) {
 // The next capturer's claim may arrive while a segment of this one is on its
 // way, at any of its operations.
 func TestTakeoverAtEveryOperation(t *testing.T) {
-	for op := range operations(t) {
+	for op := range operations(t, "whole") {
 		if sparse(op) {
 			continue
 		}

@@ -13,10 +13,11 @@ import (
 
 // job is one publication under way beside the loop.
 type job struct {
-	done chan struct{}
-	err  error // set before done is closed
-	then func(context.Context) error
-	work context.Context
+	done  chan struct{}
+	err   error // set before done is closed
+	then  func(context.Context) error
+	work  context.Context
+	quiet bool // it publishes no manifest; only the loop looks at it
 }
 
 // start runs do beside the loop until it succeeds or can't; then runs in the
@@ -43,7 +44,9 @@ func (r *run) collect() error {
 	}
 	j := r.job
 	r.job = nil
-	r.lastPublish = time.Now()
+	if !j.quiet {
+		r.lastPublish = time.Now()
+	}
 	if j.err != nil || j.then == nil {
 		return j.err
 	}

@@ -24,12 +24,13 @@ type run struct {
 	read      driver.Mark // end of what was read from the source
 	published driver.Mark // end of what is archived and acknowledged
 	effective change.Time // of the last transaction read
+	given     change.Time // effective time of the one being read, when it comes in pieces
 	now       change.Time // the source's clock when last looked at
 	covered   change.Time // the latest promise, published or in a segment under way
 	open      *segment    // being filled; nil when nothing was read since the last seal
 	job       *job        // being published; nil when nothing is
 
-	lastPublish time.Time
+	lastPublish time.Time // when a manifest was last published
 	checkpoint  chain.Seq // make one when the chain is this long
 	syncs       []pendingSync
 	snapshots   []request // waiting for their turn
@@ -135,29 +136,44 @@ func (r *run) turn(ctx, work context.Context) error {
 	}
 }
 
-// add takes one transaction into the open segment.
+// add takes one transaction, or a piece of one, into the open segment. One in
+// pieces starts a segment: what was read before need not wait for it, and
+// nothing else is lost with it when its end does not come.
 func (r *run) add(ctx, work context.Context, tx *change.Tx) error {
 	switch {
 	case len(tx.Records) == 0:
 		return &sourceError{fmt.Errorf("transaction %d of the source, after LSN %d, has no records", tx.ID, r.read.LSN)}
-	case tx.First() != r.read.LSN+1:
+	case tx.Before > 0 && !r.open.inside():
+		return &sourceError{fmt.Errorf("transaction %d of the source, after LSN %d, lacks its first %d records", tx.ID, r.read.LSN, tx.Before)}
+	case tx.Before == 0 && !r.open.inside() && tx.First() != r.read.LSN+1:
 		return &sourceError{fmt.Errorf("transaction %d of the source starts at LSN %d, want %d", tx.ID, tx.First(), r.read.LSN+1)}
+	}
+	if tx.After > 0 && tx.Before == 0 && r.open != nil && !r.open.inside() {
+		if err := r.flush(ctx, work); err != nil {
+			return err
+		}
 	}
 	open := r.open
 	if open == nil {
 		open = newSegment(r.read.LogHash)
 	}
-	if tx.Commit > r.now { // else any later time is as good
-		r.now = r.o.Now()
+	if tx.Before == 0 {
+		if tx.Commit > r.now { // else any later time is as good
+			r.now = r.o.Now()
+		}
+		r.given = chain.Effective(r.effective, r.covered, tx.Commit, r.now)
 	}
-	tx.Effective = chain.Effective(r.effective, r.covered, tx.Commit, r.now)
+	tx.Effective = r.given
 	if err := open.add(tx); err != nil {
 		return &sourceError{fmt.Errorf("transaction %d of the source at LSN %d: %w", tx.ID, tx.First(), err)}
 	}
 	r.open = open
+	if tx.After > 0 {
+		return r.spool(ctx, work)
+	}
 	r.effective = tx.Effective
 	r.read = driver.Mark{LSN: tx.Last(), LogHash: r.open.builder.LogHash(), Position: tx.Position}
-	if r.open.pack.Size() >= r.o.FlushBytes || r.open.builder.Marks() >= maxMarks || r.base.endsAt(tx.Last()) {
+	if r.open.size() >= r.o.FlushBytes || len(r.open.parts) > 0 || r.open.builder.Marks() >= maxMarks || r.base.endsAt(tx.Last()) {
 		return r.flush(ctx, work)
 	}
 	return nil
@@ -170,7 +186,7 @@ const maxMarks = 10_000
 // patience is how long the loop may wait for the source before something is due.
 func (r *run) patience() time.Duration {
 	due := time.Until(r.lastPublish.Add(r.o.CoverageEvery))
-	if r.open != nil {
+	if r.open != nil && !r.open.inside() {
 		due = time.Until(r.open.since.Add(r.o.FlushAge))
 	}
 	if r.job != nil { // its end will poke
@@ -210,7 +226,7 @@ func (r *run) attend(ctx, work context.Context) error {
 	}
 	r.answerSyncs()
 	r.nextBase(ctx, work)
-	if r.open != nil && r.base.endsAt(r.read.LSN) {
+	if r.open != nil && !r.open.inside() && r.base.endsAt(r.read.LSN) {
 		return r.flush(ctx, work) // no transaction may join it
 	}
 	r.publishBase(work)
@@ -218,9 +234,11 @@ func (r *run) attend(ctx, work context.Context) error {
 	case r.job != nil:
 	case r.session.State().Seq >= r.checkpoint:
 		r.publishCheckpoint(work)
-	case r.open != nil && (r.syncDue() || time.Since(r.open.since) >= r.o.FlushAge):
-		return r.flush(ctx, work)
-	case r.open == nil && time.Since(r.lastPublish) >= r.o.CoverageEvery:
+	case r.open != nil && !r.open.inside():
+		if r.syncDue() || time.Since(r.open.since) >= r.o.FlushAge {
+			return r.flush(ctx, work)
+		}
+	case r.silent():
 		r.publishCoverage(work)
 	}
 	return nil
@@ -228,6 +246,9 @@ func (r *run) attend(ctx, work context.Context) error {
 
 // cover asks the source how far it has nothing more to give.
 func (r *run) cover(ctx context.Context) error {
+	if r.open.inside() {
+		return nil
+	}
 	t, ok, err := r.changes.Coverage(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -295,6 +316,34 @@ func (r *run) flush(ctx, work context.Context) error {
 	return nil
 }
 
+// spool stores the pack of the open segment, once it is large enough, while the
+// transaction in it goes on. Until a manifest announces the segment it is an
+// orphan.
+func (r *run) spool(ctx, work context.Context) error {
+	if r.open.size() < r.o.FlushBytes {
+		return nil
+	}
+	if err := r.await(ctx); err != nil {
+		return err
+	}
+	if r.silent() { // others must not take the epoch for abandoned
+		r.publishCoverage(work)
+		if err := r.await(ctx); err != nil {
+			return err
+		}
+	}
+	p, err := r.open.cut()
+	if err != nil {
+		return err
+	}
+	r.start(work, "store a part of a large transaction", func(ctx context.Context) error { return p.store(ctx, r.archive) }, nil)
+	r.job.quiet = true
+	return nil
+}
+
+// silent reports whether nothing was published for so long that coverage is due.
+func (r *run) silent() bool { return time.Since(r.lastPublish) >= r.o.CoverageEvery }
+
 // publishCoverage shows that the capturer is alive, even when the source
 // promises nothing yet.
 func (r *run) publishCoverage(work context.Context) {
@@ -333,6 +382,9 @@ func (r *run) finish(work context.Context, cover bool) error {
 	err := settle()
 	if err == nil && r.base != nil && !r.base.written() {
 		r.stopBase()
+	}
+	if r.open.inside() { // the source keeps all of it
+		r.open = nil
 	}
 	if err == nil && r.open != nil {
 		if err = r.flush(work, work); err == nil {

@@ -157,18 +157,16 @@ func (w *world) check() *chain.State {
 	hash := s.StartLog
 	for _, seg := range chaintest.Segments(s) {
 		b := chain.NewSegmentBuilder(hash)
-		for _, ref := range seg.Body.Packs {
-			for _, tx := range w.txs(ref) {
-				if err := b.Add(tx); err != nil {
-					w.t.Fatal(err)
-				}
-				got := *tx
-				got.Effective = 0
-				if len(want) == 0 || cmp.Diff(want[0], &got) != "" {
-					w.t.Fatalf("LSN %d to %d of the archive are not the source's", tx.First(), tx.Last())
-				}
-				want = want[1:]
+		for _, tx := range w.txs(seg.Body.Packs...) {
+			if err := b.Add(tx); err != nil {
+				w.t.Fatal(err)
 			}
+			got := *tx
+			got.Effective = 0
+			if len(want) == 0 || cmp.Diff(want[0], &got) != "" {
+				w.t.Fatalf("LSN %d to %d of the archive are not the source's", tx.First(), tx.Last())
+			}
+			want = want[1:]
 		}
 		built := b.Segment()
 		built.Packs, built.CoveredUntil = seg.Body.Packs, seg.Body.CoveredUntil
@@ -226,13 +224,24 @@ func (w *world) checkBase(b *chain.Snapshot) {
 	}
 }
 
-func (w *world) txs(ref pack.Ref) (out []*change.Tx) {
+// txs reads the transactions of a segment's packs.
+func (w *world) txs(packs ...pack.Ref) (out []*change.Tx) {
 	w.t.Helper()
-	r, err := pack.Open(context.Background(), w.bucket, ref)
-	if err != nil {
-		w.t.Fatal(err)
+	pieces := func(yield func(*change.Tx, error) bool) {
+		for _, ref := range packs {
+			r, err := pack.Open(context.Background(), w.bucket, ref)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for tx, err := range r.Txs(context.Background(), 0) {
+				if !yield(tx, err) {
+					return
+				}
+			}
+		}
 	}
-	for tx, err := range r.Txs(context.Background(), 0) {
+	for tx, err := range change.Join(pieces) {
 		if err != nil {
 			w.t.Fatal(err)
 		}

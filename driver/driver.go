@@ -106,12 +106,20 @@ type Changes interface {
 	// on, and waits for it if need be. It holds back what is not yet durable
 	// in the source. When ctx ends first it returns ctx.Err() and loses
 	// nothing: Next may be called again. The transaction is the caller's.
+	//
+	// A transaction of more than some MiB comes in pieces, one a call, as
+	// change.Splice wants them: nothing comes between them, and the first
+	// already says how many records there are in all. A source that learns this
+	// only at the end keeps the records on its own disk until then. A mark,
+	// and so an archive, never lies between two pieces: who stopped reading
+	// there starts again with the whole transaction.
 	Next(ctx context.Context) (*change.Tx, error)
 
 	// Coverage returns a time by the source's clock: every transaction with a
 	// commit time at or before it has been returned by Next, and none returned
 	// later will have one, unless the clock stepped back. ok is false while
-	// transactions that are already durable wait to be returned.
+	// transactions that are already durable, or pieces of one, wait to be
+	// returned.
 	Coverage(ctx context.Context) (covered change.Time, ok bool, err error)
 
 	Close() error

@@ -233,7 +233,7 @@ func (f *forger) txs(ref pack.Ref) (all []*change.Tx) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	for tx, err := range r.Txs(f.t.Context(), 0) {
+	for tx, err := range change.Join(r.Txs(f.t.Context(), 0)) {
 		if err != nil {
 			f.t.Fatal(err)
 		}

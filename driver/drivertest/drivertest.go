@@ -6,6 +6,7 @@ package drivertest
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -65,6 +66,10 @@ type Suite struct {
 	// returns it. Nil skips what needs it.
 	LoseLog func(Database) (Database, error)
 
+	// Piece is how many records a transaction must have so that Next returns it
+	// in pieces. 0 skips what needs it.
+	Piece int
+
 	// Target returns a new place to restore to, and how to open what is there
 	// once it is finished. Nil skips the tests of targets.
 	Target func() (t driver.Target, open func() (Database, error), err error)
@@ -81,6 +86,8 @@ func Run(t *testing.T, s Suite) {
 	t.Run("Coverage", s.coverage)
 	t.Run("Ack", s.ack)
 	t.Run("StartAgain", s.startAgain)
+
+	t.Run("Pieces", s.pieces)
 	if s.Target == nil {
 		return
 	}
@@ -118,20 +125,45 @@ func closing(t TB, what interface{ Close() error }) {
 	}
 }
 
-// take reads n transactions.
+// take reads n transactions, and puts those together that come in pieces.
 func take(t TB, c driver.Changes, n int) []*change.Tx {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var out []*change.Tx
 	for len(out) < n {
-		tx, err := c.Next(ctx)
+		tx, err := next(ctx, c)
 		if err != nil {
 			t.Fatalf("transaction %d of %d: %v", len(out)+1, n, err)
 		}
 		out = append(out, tx)
 	}
 	return out
+}
+
+// next reads one transaction, checking that its pieces fit together and that
+// nothing is covered between them.
+func next(ctx context.Context, c driver.Changes) (*change.Tx, error) {
+	var splice change.Splice
+	whole := new(change.Tx)
+	for {
+		tx, err := c.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err := splice.Add(tx); err != nil {
+			return nil, err
+		}
+		records := append(whole.Records, tx.Records...)
+		*whole = *tx
+		whole.Records, whole.Before, whole.After = records, 0, 0
+		if !splice.Open() {
+			return whole, nil
+		}
+		if covered, ok, err := c.Coverage(ctx); ok || err != nil {
+			return nil, fmt.Errorf("coverage %s, %t, %w while pieces of transaction %d wait", covered, ok, err, tx.ID)
+		}
+	}
 }
 
 // changes opens the log after a mark.

@@ -174,7 +174,7 @@ func (s *Suite) nextWaits(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		for range 2 {
-			tx, err := c.Next(ctx)
+			tx, err := next(ctx, c)
 			if err != nil {
 				fail <- err
 				return
@@ -219,6 +219,59 @@ func (s *Suite) coverage(t *testing.T) {
 			t.Errorf("covered until %s, a transaction of %s came after it", covered, tx.Commit)
 		}
 		last = covered
+	}
+}
+
+// pieces checks that a large transaction comes in pieces, whole to who takes
+// all of them, and again from its start to who came back.
+func (s *Suite) pieces(t *testing.T) {
+	if s.Piece == 0 {
+		t.Skip("the suite does not say how large a transaction in pieces is")
+	}
+	db, marks := s.prepared(t)
+	defer func() { closing(t, db) }()
+	var ops []Op
+	for i := range int64(s.Piece) {
+		ops = append(ops, putOp(1000+i))
+	}
+	do(t, db, ops...)
+	do(t, db, putOp(1))
+	before := marks[len(marks)-1]
+	ctx := context.Background()
+	var first *change.Tx
+	for range 2 { // the first reader stops inside
+		c := changes(t, db, before)
+		tx, err := c.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tx.Before != 0 || tx.After == 0 || tx.First() != before.LSN+1 || tx.Head().Count != int64(s.Piece) {
+			t.Fatalf("the first piece has %d records, %d before and %d after it, from LSN %d on", len(tx.Records), tx.Before, tx.After, tx.First())
+		}
+		ended, cancel := context.WithCancel(ctx)
+		cancel()
+		if tx, err := c.Next(ended); !errors.Is(err, context.Canceled) {
+			t.Errorf("Next inside a transaction with an ended context: %v, %v", tx, err)
+		}
+		first = tx
+		if tx, err = c.Next(ctx); err != nil || tx.Before != int64(len(first.Records)) || tx.First() != first.Last()+1 {
+			t.Errorf("after a context ended between pieces: %+v, %v", tx, err)
+		}
+		closing(t, c)
+	}
+	c := changes(t, db, before)
+	defer func() { closing(t, c) }()
+	for i, tx := range take(t, c, 2) {
+		if want := []int{s.Piece, 1}[i]; len(tx.Records) != want {
+			t.Errorf("transaction %d has %d records, want %d", tx.ID, len(tx.Records), want)
+		}
+	}
+	inside := driver.Mark{LSN: first.Last(), LogHash: before.LogHash}
+	if c, err := db.Source().Changes(ctx, inside); !errors.Is(err, driver.ErrDiverged) {
+		t.Errorf("a mark between two pieces: %v, want ErrDiverged", err)
+		if err == nil {
+			closing(t, c)
+		}
 	}
 }
 

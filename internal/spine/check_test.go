@@ -49,7 +49,7 @@ func (l *life) inspect(spill string) *archived {
 		for _, ref := range seg.Packs {
 			p, err := pack.Open(l.rt.Context(), l.bucket, ref)
 			l.must(err)
-			for tx, err := range p.Txs(l.rt.Context(), 0) {
+			for tx, err := range change.Join(p.Txs(l.rt.Context(), 0)) {
 				l.must(err)
 				for n := range tx.Records {
 					if tx.Records[n].LSN != next {
