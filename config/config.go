@@ -124,6 +124,10 @@ const (
 // of all databases first.
 func (c *Config) Values() []Value { return c.values }
 
+// IsName reports whether s can be the name of a database; a path that is meant
+// as one can always be written so that it can't, with ./ before it.
+func IsName(s string) bool { return checkName(s) == nil }
+
 // checkName reports what is wrong with the name of a database.
 func checkName(name string) error {
 	const first = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"

@@ -64,7 +64,7 @@ func TestOutside(t *testing.T) {
 	const file = "version: 1\ndatabases:\n  shop:\n    archive: dir:/a\n"
 	for _, tt := range []struct{ name, value, want string }{
 		{"TIDEMARK_DB_SHOP_RPO_GOAL", "soon", `TIDEMARK_DB_SHOP_RPO_GOAL: "soon" is not a duration such as 60s, 5m or 1h30m: malformed configuration`},
-		{"TIDEMARK_TZ", "Mars", `TIDEMARK_TZ: "Mars" is no time zone (want one such as Europe/Berlin, UTC or local): malformed configuration`},
+		{"TIDEMARK_TZ", "Mars", `TIDEMARK_TZ: "Mars" is no zone; write Z, an offset such as +01:00 or a name such as Europe/Zurich: malformed configuration`},
 		{"TIDEMARK_LOG_LEVEL", "wran", `TIDEMARK_LOG_LEVEL: "wran" is not known; did you mean "warn"?: malformed configuration`},
 		{"TIDEMARK_DB_SHOP_ARCHVE", "dir:/b", `variable TIDEMARK_DB_SHOP_ARCHVE of the environment sets nothing; did you mean TIDEMARK_DB_SHOP_ARCHIVE?: malformed configuration`},
 		{"TIDEMARK_DB_OTHER_ARCHIVE_PLACE", "dir:/b", `variable TIDEMARK_DB_OTHER_ARCHIVE_PLACE of the environment sets nothing: malformed configuration`},

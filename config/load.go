@@ -227,7 +227,7 @@ func settle[T any](a *assembly, s setting[T], database, env, flag, flagName stri
 		apply(fromEnv, func(err error) { a.outside("%s: %v", env, err) })
 		v.From, v.At = FromEnv, env
 	case !here && !there && s.def != "":
-		apply(s.def, func(err error) { a.outside("the default of %s: %v", s.path, err) })
+		apply(s.def, func(error) {}) // only the machine's zone can be no good: see top
 	}
 	if a.err() == nil {
 		v.Value = s.get(into)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/schedule"
+	"github.com/tidemarkdb/tidemark/when"
 )
 
 // setting is one scalar of the file.
@@ -146,17 +148,12 @@ func sizeText(n int64) string {
 }
 
 func zone(s string) (*time.Location, error) {
-	switch strings.ToLower(s) {
-	case "local":
-		return time.Local, nil
-	case "utc":
-		return time.UTC, nil
-	case "":
-		return time.UTC, notEmpty(s)
+	if err := notEmpty(s); err != nil {
+		return time.UTC, err
 	}
-	l, err := time.LoadLocation(s)
+	l, err := when.LoadZone(s)
 	if err != nil {
-		return time.UTC, fmt.Errorf("%q is no time zone (want one such as Europe/Berlin, UTC or local)", s)
+		return time.UTC, errors.New(strings.TrimPrefix(err.Error(), fmt.Sprintf("time %q: ", s)))
 	}
 	return l, nil
 }

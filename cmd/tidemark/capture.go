@@ -6,11 +6,13 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/capture"
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/config"
 	"github.com/tidemarkdb/tidemark/driver"
 )
 
@@ -20,6 +22,7 @@ type captureFlags struct {
 	flushBytes byteFlag
 	flushAge   time.Duration
 	coverage   time.Duration
+	set        *pflag.FlagSet
 }
 
 // captured is what capture reports at its end.
@@ -53,10 +56,27 @@ no application has open.`,
 
 func (f *captureFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
+	f.set = fl
 	fl.BoolVar(&f.takeover, "takeover", false, "capture although another capturer seems to be at work (make sure that it is gone)")
 	fl.Var(&f.flushBytes, "flush-bytes", "publish when so many bytes are waiting")
 	fl.DurationVar(&f.flushAge, "flush-age", time.Second, "publish when a change has waited this long")
 	fl.DurationVar(&f.coverage, "coverage-every", 10*time.Second, "while nothing changes, say so this often")
+}
+
+// configured takes from the configuration what no flag says.
+func (f *captureFlags) configured(db *config.Database) {
+	if db == nil {
+		return
+	}
+	if !f.set.Changed("flush-bytes") {
+		f.flushBytes = byteFlag(db.Capture.FlushBytes)
+	}
+	if !f.set.Changed("flush-age") {
+		f.flushAge = db.Capture.FlushAge
+	}
+	if !f.set.Changed("coverage-every") {
+		f.coverage = db.Capture.CoverageEvery
+	}
 }
 
 func (f *captureFlags) options(c *console) capture.Options {
@@ -86,7 +106,7 @@ func runCapture(ctx context.Context, c *console, dbName, archiveName string, f c
 // error.
 func (c *console) withCapturer(ctx context.Context, dbName, archiveName string, f captureFlags,
 	fn func(context.Context, *capture.Capturer, *archive.Archive) error, after func(*archive.Archive) error) (err error) {
-	db, err := openDB(dbName, false)
+	db, err := c.openDB(dbName, false)
 	if err != nil {
 		return err
 	}
@@ -95,6 +115,11 @@ func (c *console) withCapturer(ctx context.Context, dbName, archiveName string, 
 	if err != nil {
 		return err
 	}
+	named, err := c.named(archiveName)
+	if err != nil {
+		return err
+	}
+	f.configured(named)
 	cap := capture.New(a, db.Source(), f.options(c))
 	err = cap.While(ctx, func(ctx context.Context) error { return fn(ctx, cap, a) })
 	err = withTry(err, chain.ErrLocked, "stop the other capturer; if it is gone for good, add --takeover")

@@ -15,6 +15,7 @@ import (
 	"github.com/lmittmann/tint"
 	"golang.org/x/term"
 
+	"github.com/tidemarkdb/tidemark/config"
 	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/when"
 )
@@ -27,6 +28,10 @@ type console struct {
 	// Set by flags.
 	json, quiet, verbose, noColor bool
 	tz                            string
+	configFile, stateDirFlag      string
+
+	conf    *config.Config // see configuration
+	confErr error          // likewise
 
 	ready    bool // the command line was accepted
 	terminal bool // errs is a terminal
@@ -142,10 +147,14 @@ func (c *console) fail(ctx context.Context, err error) int {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		code = exitInterrupted
 	}
-	var told reported
-	if errors.As(err, &told) {
-		return code // the result said it all
+	if !errors.As(err, new(reported)) { // else the result said it all
+		c.tell(err, code)
 	}
+	return code
+}
+
+// tell prints an error that ends, or would end, with the given exit code.
+func (c *console) tell(err error, code int) {
 	f := failure{Code: code, Error: err.Error(), Try: hint(err)}
 	if code == exitInterrupted {
 		_, rest, _ := strings.Cut(f.Error, context.Canceled.Error())
@@ -157,7 +166,7 @@ func (c *console) fail(ctx context.Context, err error) int {
 	}
 	if c.json {
 		if e := writeMessage(c.errs, "error", f); e == nil {
-			return code
+			return
 		}
 	}
 	label := "error:"
@@ -181,5 +190,4 @@ func (c *console) fail(ctx context.Context, err error) int {
 	if f.Try != "" {
 		fmt.Fprintf(c.errs, "  try: %s\n", f.Try)
 	}
-	return code
 }

@@ -35,8 +35,8 @@ type changed struct {
 }
 
 // withDB opens a database for as long as fn runs.
-func withDB(name string, create bool, fn func(*embedded.DB) error) (err error) {
-	db, err := openDB(name, create)
+func (c *console) withDB(name string, create bool, fn func(*embedded.DB) error) (err error) {
+	db, err := c.openDB(name, create)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func withDB(name string, create bool, fn func(*embedded.DB) error) (err error) {
 
 // update runs fn in one transaction and tells how many rows it changed.
 func (c *console) update(name, collection, did string, fn func(*embedded.Tx) (int64, error)) error {
-	return withDB(name, false, func(db *embedded.DB) error {
+	return c.withDB(name, false, func(db *embedded.DB) error {
 		var n int64
 		err := db.Update(func(tx *embedded.Tx) (err error) {
 			n, err = fn(tx)

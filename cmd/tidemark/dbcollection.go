@@ -56,7 +56,7 @@ func newDBCreate(c *console) *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			return withDB(args[0], true, func(db *embedded.DB) error {
+			return c.withDB(args[0], true, func(db *embedded.DB) error {
 				s, err := create(db, args[1], key, columns)
 				if err != nil {
 					return err
@@ -95,7 +95,7 @@ func newDBAlter(c *console) *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			return withDB(args[0], false, func(db *embedded.DB) error {
+			return c.withDB(args[0], false, func(db *embedded.DB) error {
 				var s *change.Schema
 				err := db.Update(func(tx *embedded.Tx) (err error) {
 					s, err = tx.AddColumns(args[1], columns...)
@@ -118,7 +118,7 @@ func newDBCollections(c *console) *cobra.Command {
 		Short: "List the collections and how many rows each has",
 		Args:  args("DB"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			all, err := survey(cmd.Context(), args[0])
+			all, err := c.survey(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -140,7 +140,7 @@ func newDBDigest(c *console) *cobra.Command {
 rows: compare a restored one with what was there.`,
 		Args: args("DB"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			all, err := survey(cmd.Context(), args[0])
+			all, err := c.survey(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -171,8 +171,8 @@ func (c *console) list(kind string, all []*collection, t *table, none string) er
 }
 
 // survey counts and fingerprints the rows of every collection.
-func survey(ctx context.Context, name string) (all []*collection, err error) {
-	err = withDB(name, false, func(db *embedded.DB) (err error) {
+func (c *console) survey(ctx context.Context, name string) (all []*collection, err error) {
+	err = c.withDB(name, false, func(db *embedded.DB) (err error) {
 		view, err := db.Source().Snapshot(ctx)
 		if err != nil {
 			return err

@@ -72,7 +72,7 @@ func runImport(ctx context.Context, c *console, name, collection, file string, f
 		defer opened.Close()
 		in = opened
 	}
-	return withDB(name, true, func(db *embedded.DB) error {
+	return c.withDB(name, true, func(db *embedded.DB) error {
 		s, err := c.importSchema(db, collection, in, format, f)
 		if err != nil {
 			return err
@@ -179,7 +179,7 @@ func newDBExport(c *console) *cobra.Command {
 }
 
 func runExport(ctx context.Context, c *console, name, collection, file string, f flatfile.Format) error {
-	return withDB(name, false, func(db *embedded.DB) error {
+	return c.withDB(name, false, func(db *embedded.DB) error {
 		if file == "-" {
 			_, err := flatfile.Export(ctx, db, collection, c.out, f)
 			return err

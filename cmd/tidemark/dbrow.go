@@ -92,7 +92,7 @@ func newDBGet(c *console) *cobra.Command {
 
 // view runs fn in a transaction that reads, with a buffer for what it prints.
 func (c *console) view(name, collection string, fn func(*embedded.Tx, *change.Schema, *bufio.Writer) error) error {
-	return withDB(name, false, func(db *embedded.DB) error {
+	return c.withDB(name, false, func(db *embedded.DB) error {
 		return db.View(func(tx *embedded.Tx) error {
 			s, err := tx.Schema(collection)
 			if err != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/config"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
 	"github.com/tidemarkdb/tidemark/flatfile"
@@ -62,7 +63,9 @@ var exits = []struct {
 	{recovery.ErrInsideTx, exitUsage},
 	{recovery.ErrNoPlan, exitCorrupt},
 	{errNoRow, exitOther},
+	{config.ErrConfig, exitUsage},
 	{chain.ErrVersion, exitOther},
+	{chain.ErrWrongRepo, exitCorrupt},
 	{archive.ErrNotArchive, exitMissing},
 	{archive.ErrAlreadyInitialized, exitNotEmpty},
 	{archive.ErrForeign, exitNotEmpty},

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/config"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
 	"github.com/tidemarkdb/tidemark/storage"
@@ -18,17 +18,25 @@ import (
 // place splits what a person typed for an archive or a database into a scheme
 // and the rest. A plain path has the scheme def.
 func place(s, def string) (scheme, rest string, err error) {
-	if s == "" {
-		return "", "", usageError{fmt.Errorf("an empty path")}
+	p, err := config.ParsePlace(s, def)
+	if err != nil {
+		return "", "", usageError{err}
 	}
-	scheme, rest, ok := strings.Cut(s, ":")
-	switch {
-	case !ok, strings.ContainsAny(scheme, `/\.`), runtime.GOOS == "windows" && len(scheme) == 1:
-		return def, s, nil
-	case rest == "":
-		return "", "", usageError{fmt.Errorf("%q names no path after its scheme", s)}
+	return p.Scheme, p.Rest, nil
+}
+
+// archivePlace is place for an archive, which may be a configured name. What the
+// configuration says of it comes along, nil when it isn't one.
+func (c *console) archivePlace(name string) (scheme, rest string, db *config.Database, err error) {
+	if db, err = c.named(name); err != nil {
+		return "", "", nil, err
 	}
-	return scheme, rest, nil
+	typed := name
+	if db != nil {
+		typed = db.Archive
+	}
+	scheme, rest, err = place(typed, "dir")
+	return scheme, rest, db, err
 }
 
 // later are the schemes that are planned.
@@ -51,11 +59,12 @@ const (
 // openBucket opens the store of an archive that is there. One that may only be
 // read is opened for reading.
 func (c *console) openBucket(name string, write bool) (storage.Bucket, error) {
-	switch scheme, path, err := place(name, "dir"); {
+	switch scheme, path, _, err := c.archivePlace(name); {
 	case err != nil:
 		return nil, err
 	case scheme == "dir":
-		return c.keep(storage.OpenDir(path, storage.DirOptions{ReadOnly: !write}))
+		bucket, err := c.keep(storage.OpenDir(path, storage.DirOptions{ReadOnly: !write}))
+		return bucket, c.misspelt(err, name)
 	default:
 		return nil, unsupported("an archive", scheme, wantArchive)
 	}
@@ -72,7 +81,7 @@ func (c *console) keep(d *storage.Dir, err error) (storage.Bucket, error) {
 
 // createBucket opens the store for an archive, making it when it isn't there.
 func (c *console) createBucket(name string) (storage.Bucket, error) {
-	switch scheme, path, err := place(name, "dir"); {
+	switch scheme, path, _, err := c.archivePlace(name); {
 	case err != nil:
 		return nil, err
 	case scheme == "dir":
@@ -88,9 +97,16 @@ func (c *console) openArchive(ctx context.Context, name string, write bool) (*ar
 	if err != nil {
 		return nil, err
 	}
-	a, err := archive.Open(ctx, bucket, archive.OpenOptions{Warn: c.warn})
+	opts := archive.OpenOptions{Warn: c.warn}
+	switch db, err := c.named(name); {
+	case err != nil:
+		return nil, err
+	case db != nil:
+		opts.PinRepo, opts.Timeline = db.Repo, db.Timeline
+	}
+	a, err := archive.Open(ctx, bucket, opts)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, c.misspelt(err, name))
 	}
 	return a, nil
 }
@@ -113,14 +129,25 @@ func damaged(err error, archiveName string) error {
 	return err
 }
 
-// openDB opens a database, making it if create is set and it isn't there.
-func openDB(name string, create bool) (*embedded.DB, error) {
-	switch scheme, path, err := place(name, "embedded"); {
+// openDB opens a database, making it if create is set and it isn't there. name
+// may be a configured one.
+func (c *console) openDB(name string, create bool) (*embedded.DB, error) {
+	typed := name
+	switch db, err := c.named(name); {
+	case err != nil:
+		return nil, err
+	case db != nil && db.Source == "":
+		return nil, usageError{fmt.Errorf("database %s has no source in %s: it is captured by the application that has it open", name, c.conf.File)}
+	case db != nil:
+		typed = db.Source
+	}
+	switch scheme, path, err := place(typed, "embedded"); {
 	case err != nil:
 		return nil, err
 	case scheme == "embedded":
 		db, err := embedded.Open(path, embedded.Options{MustExist: !create, Fatal: lastWords})
-		return db, withTry(err, embedded.ErrNoDatabase, "tidemark db create "+shell(name)+" COLLECTION COLUMN:TYPE…")
+		err = withTry(err, embedded.ErrNoDatabase, "tidemark db create "+shell(name)+" COLLECTION COLUMN:TYPE…")
+		return db, c.misspelt(err, name)
 	default:
 		return nil, unsupported("a database", scheme, wantDatabase)
 	}

@@ -51,6 +51,7 @@ log of row changes, and brings the database back as it was at any transaction.
 
 An ARCHIVE is a directory: a path, or dir:PATH.
 A DB is an embedded database: a path, or embedded:PATH.
+Either may be a name that the configuration knows: tidemark help names
 
 See it work on real data:  tidemark demo`,
 		SilenceErrors: true,
@@ -72,6 +73,8 @@ See it work on real data:  tidemark demo`,
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "print debugging logs")
 	flags.StringVar(&c.tz, "tz", "", "`zone` of times that you give without one, also shown beside UTC: a name such as Europe/Zurich, local, UTC or an offset (default $TIDEMARK_TZ)")
 	flags.BoolVar(&c.noColor, "no-color", false, "no colours, even on a terminal")
+	flags.StringVar(&c.configFile, "config", "", "the configuration `file` (see: tidemark help names)")
+	flags.StringVar(&c.stateDirFlag, "state-dir", "", "the `directory` for what this machine remembers: plans, jobs, heads last seen")
 	root.AddGroup(
 		&cobra.Group{ID: "archive", Title: "Keep a history:"},
 		&cobra.Group{ID: "restore", Title: "Look at it and bring it back:"},
@@ -85,10 +88,12 @@ See it work on real data:  tidemark demo`,
 	}
 	add("archive", newInit(c), newCapture(c), newSnapshot(c), newLabel(c), newStatus(c))
 	add("restore", newFind(c), newPlan(c), newRestore(c), newVerify(c))
-	add("tools", newDB(c), newDemo(c), newBench(c), newVersion(c))
+	add("tools", newDB(c), newDemo(c), newBench(c), newConfig(c), newVersion(c))
 	root.AddCommand(
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes say", Long: exitHelp},
+		&cobra.Command{Use: "names", Short: "How a configuration names databases, and where it is", Long: namesHelp},
 		&cobra.Command{Use: "targets", Short: "How to say where a restore stops", Long: targetHelp})
+	c.useNames(root)
 	return root
 }
 

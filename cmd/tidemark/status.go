@@ -44,13 +44,14 @@ type labelReport struct {
 
 func newStatus(c *console) *cobra.Command {
 	return &cobra.Command{
-		Use:   "status ARCHIVE",
+		Use:   "status [ARCHIVE]",
 		Short: "Show what can be restored and how fresh it is",
 		Long: `Show what can be restored and how fresh it is. Everything shown was read from the
-archive: RPO is the age of the last moment that could be restored right now.`,
-		Args: args("ARCHIVE"),
+archive: RPO is the age of the last moment that could be restored right now.
+Without ARCHIVE, every configured database is shown.`,
+		Args: args("[ARCHIVE]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runStatus(cmd.Context(), c, args[0])
+			return c.eachArchive(args, func(name string) error { return runStatus(cmd.Context(), c, name) })
 		},
 	}
 }
