@@ -18,6 +18,7 @@ import (
 type Options struct {
 	File     string // flag --config
 	StateDir string // flag --state-dir
+	Zone     string // flag --tz
 
 	// Getenv returns a variable of the environment, "" when it is not set;
 	// default os.Getenv. Environ lists them all; default os.Environ.
@@ -165,6 +166,7 @@ func (a *assembly) top(dir string) {
 			s.def = a.defaultStateDir()
 		case "timezone":
 			env = EnvZone
+			flag, flagName = a.o.Zone, "--tz"
 		}
 		from := settle(a, s, "", env, flag, flagName, a.doc.scalars, nil, a.c)
 		if s.path == "state_dir" && from == FromFile && a.c.StateDir != "" && !filepath.IsAbs(a.c.StateDir) {

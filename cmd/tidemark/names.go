@@ -31,7 +31,7 @@ A value comes from a flag before the environment before the file before the defa
 // configuration reads the configuration, once.
 func (c *console) configuration() (*config.Config, error) {
 	if c.conf == nil && c.confErr == nil {
-		c.conf, c.confErr = config.Load(config.Options{File: c.configFile, StateDir: c.stateDirFlag})
+		c.conf, c.confErr = config.Load(config.Options{File: c.configFile, StateDir: c.stateDirFlag, Zone: c.tz})
 	}
 	return c.conf, c.confErr
 }
@@ -68,7 +68,7 @@ func (c *console) stateDir() (string, error) {
 	conf, err := c.configuration()
 	if err != nil {
 		c.log.Warn("the configuration is not used", "error", err)
-		if conf, err = config.Parse("", []byte("version: 1\n"), config.Options{StateDir: c.stateDirFlag}); err != nil {
+		if conf, err = config.Parse("", []byte("version: 1\n"), config.Options{StateDir: c.stateDirFlag, Zone: c.tz}); err != nil {
 			return "", err
 		}
 	}
