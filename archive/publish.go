@@ -112,6 +112,19 @@ func labelAfter(s *chain.State, l *chain.Label) (*chain.Manifest, error) {
 	return &chain.Manifest{Kind: chain.KindLabel, Label: l}, nil
 }
 
+// AckGap says that somebody knows of the gap that starts at ack.First. The same
+// again is no error; another word about the same gap is refused with the rule
+// gap-ack.once, and one about no gap with gap-ack.lsn.
+func (a *Archive) AckGap(ctx context.Context, ack chain.GapAck) error {
+	_, err := a.Publish(ctx, func(s *chain.State) (*chain.Manifest, error) {
+		if old, ok := s.GapAcks[ack.First]; ok && old.Body == ack {
+			return nil, errDone
+		}
+		return &chain.Manifest{Kind: chain.KindGapAck, GapAck: &ack}, nil
+	})
+	return err
+}
+
 // Hold keeps what a restore to an LSN needs until the hold is released.
 func (a *Archive) Hold(ctx context.Context, h chain.Hold) error {
 	h.Release = false

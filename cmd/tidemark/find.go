@@ -97,7 +97,7 @@ func runFind(ctx context.Context, c *console, name string, f findFlags) error {
 		return err
 	}
 	names := history.Names(s)
-	t := newTable("TIME (UTC)", "LSN>", "TX>", "ROWS>", "WHAT", "JUST BEFORE")
+	t := newTable(c.heading("TIME"), "LSN>", "TX>", "ROWS>", "WHAT", "JUST BEFORE")
 	n, more := 0, false
 	for tx, err := range history.Find(ctx, a, s, q) {
 		if err != nil {
@@ -111,7 +111,7 @@ func runFind(ctx context.Context, c *console, name string, f findFlags) error {
 		if err := c.emit("transaction", r); err != nil {
 			return err
 		}
-		t.add(strings.TrimSuffix(instant(r.Time), "Z"), r.Last.String(), count(int64(r.Tx)), count(r.Rows), r.words(), r.JustBefore)
+		t.add(c.stamp(r.Time), r.Last.String(), count(int64(r.Tx)), count(r.Rows), r.words(), r.JustBefore)
 	}
 	switch {
 	case c.json:

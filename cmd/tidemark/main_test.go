@@ -39,6 +39,7 @@ func TestMain(m *testing.M) {
 //	swap FILE FILE                 exchanges two files
 //	edit FILE OLD NEW              replaces the first OLD in a file
 //	capturing ARCHIVE              waits until a capturer holds the archive
+//	losing ARCHIVE N               declares a gap of N records and takes an empty base after it
 //	setenv VAR REGEXP              sets VAR to the first group's match in stdout
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -52,6 +53,7 @@ func TestScripts(t *testing.T) {
 			"swap":      swap,
 			"edit":      edit,
 			"capturing": capturing,
+			"losing":    losing,
 			"setenv":    setenv,
 		},
 		Setup: func(env *testscript.Env) error {

@@ -86,9 +86,28 @@ See it work on real data:  tidemark demo`,
 			root.AddCommand(cmd)
 		}
 	}
-	add("archive", newInit(c), newCapture(c), newSnapshot(c), newLabel(c), newStatus(c))
-	add("restore", newFind(c), newPlan(c), newRestore(c), newVerify(c))
-	add("tools", newDB(c), newDemo(c), newBench(c), newConfig(c), newVersion(c))
+	add("archive",
+		newInit(c),
+		newCapture(c),
+		newSnapshot(c),
+		newLabel(c),
+		newStatus(c),
+		newGaps(c),
+	)
+	add("restore",
+		newWindows(c),
+		newFind(c),
+		newPlan(c),
+		newRestore(c),
+		newVerify(c),
+	)
+	add("tools",
+		newDB(c),
+		newDemo(c),
+		newBench(c),
+		newConfig(c),
+		newVersion(c),
+	)
 	root.AddCommand(
 		&cobra.Command{Use: "exit-codes", Short: "What the exit codes say", Long: exitHelp},
 		&cobra.Command{Use: "names", Short: "How a configuration names databases, and where it is", Long: namesHelp},

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/tidemarkdb/tidemark/change"
@@ -94,4 +95,34 @@ func quietAfter(t recovery.Target, plan *recovery.Plan) string {
 		return ""
 	}
 	return fmt.Sprintf("nothing was committed between %s (LSN %d) and %s: the archive covers that time", instant(p.Effective), p.LSN, instant(t.Time))
+}
+
+// heading is a column's heading with the zone of its times.
+func (c *console) heading(what string) string {
+	if c.zone == nil {
+		return what + " (UTC)"
+	}
+	return what + " (" + zoneName(c.zone) + ")"
+}
+
+func zoneName(zone *time.Location) string {
+	if zone == time.Local {
+		return "local"
+	}
+	return zone.String()
+}
+
+// stamp is a time in a column under [console.heading].
+func (c *console) stamp(t change.Time) string {
+	switch {
+	case t == 0:
+		return "?"
+	case c.zone == nil || c.zone == time.UTC:
+		return strings.TrimSuffix(instant(t), "Z")
+	}
+	layout := "2006-01-02 15:04:05.000 -07:00"
+	if t%1000 != 0 {
+		layout = "2006-01-02 15:04:05.000000 -07:00"
+	}
+	return t.Std().In(c.zone).Format(layout)
 }

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/recovery"
+)
+
+// stretchReport is a part of an archive's history as --json prints it.
+type stretchReport struct {
+	Timeline chain.TimelineID `json:"timeline"`
+	recovery.Stretch
+}
+
+func newWindows(c *console) *cobra.Command {
+	return &cobra.Command{
+		Use:   "windows ARCHIVE",
+		Short: "List the times that can be restored, and the gaps between them",
+		Long: `List the times that can be restored, oldest first, and between them those that
+can't, with the reason. Any time in a window, both ends included, is a target.`,
+		Example: "  tidemark windows /backup/shop --tz Europe/Zurich",
+		Args:    args("ARCHIVE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runWindows(cmd.Context(), c, args[0])
+		},
+	}
+}
+
+func runWindows(ctx context.Context, c *console, name string) error {
+	_, s, err := c.openState(ctx, name)
+	if err != nil {
+		return err
+	}
+	stretches := recovery.Stretches(s)
+	t := newTable(c.heading("FROM"), c.heading("TO"), "LASTS>", "LSN>", "TO LSN>", "STATE")
+	for i, st := range stretches {
+		if err := c.emit("window", stretchReport{Timeline: s.Timeline, Stretch: st}); err != nil {
+			return err
+		}
+		lasts := ""
+		if st.From != 0 && st.To != 0 {
+			lasts = span(st.To.Std().Sub(st.From.Std()))
+		}
+		state := stretchWords(&st)
+		if i == len(stretches)-1 && st.Kind == recovery.StretchRestorable {
+			state += ", up to " + ago(st.To, c.now())
+		}
+		t.add(c.stamp(st.From), c.stamp(st.To), lasts, st.FromLSN.String(), st.ToLSN.String(), state)
+	}
+	if c.json {
+		return nil
+	}
+	if len(stretches) == 0 {
+		c.printf("nothing can be restored: no database has been captured yet\n")
+		c.notef("  try: tidemark capture --once DB %s\n", shell(name))
+		return nil
+	}
+	t.print(c.out)
+	return nil
+}
+
+// stretchWords says what can be done with a stretch, or why not.
+func stretchWords(st *recovery.Stretch) string {
+	switch st.Kind {
+	case recovery.StretchRestorable:
+		return "restorable"
+	case recovery.StretchNoBase:
+		return "not restorable: no snapshot was taken before"
+	}
+	words := ""
+	for i := range st.Gaps {
+		if i > 0 {
+			words += "; "
+		}
+		g := &st.Gaps[i]
+		words += fmt.Sprintf("gap at LSN %d: %s (%s)", g.First, g.Reason, ackWords(g))
+	}
+	return words
+}
+
+// ackWords says whether somebody has taken note of a gap.
+func ackWords(g *recovery.KnownGap) string {
+	switch {
+	case !g.Acknowledged:
+		return "not acknowledged"
+	case g.By == "":
+		return "acknowledged: " + g.Note
+	}
+	return "acknowledged by " + g.By + ": " + g.Note
+}
