@@ -99,3 +99,8 @@ func (s *State) Health() Health {
 	h.Lost, h.Bases = s.KnownDamage()
 	return h
 }
+
+// SortLostBases puts bases into the order that a [Verify] lists them in.
+func SortLostBases(list []LostBase) {
+	slices.SortFunc(list, func(a, b LostBase) int { return a.compare(&b) })
+}

@@ -84,11 +84,26 @@ type Estimate struct {
 // what a gap cuts off. Of several bases it takes the one that costs least to
 // start from.
 func MakePlan(ctx context.Context, s *chain.State, p Point) (*Plan, error) {
+	return MakePlanWith(ctx, s, p, PlanOptions{})
+}
+
+// PlanOptions narrow what a plan may start from. The zero value allows all that
+// can be read.
+type PlanOptions struct {
+	BaseBefore change.LSN // only bases below this LSN; 0: any
+}
+
+// MakePlanWith is [MakePlan] with options. Where they leave no base, the error
+// is an [*UnrestorableError].
+func MakePlanWith(ctx context.Context, s *chain.State, p Point, o PlanOptions) (*Plan, error) {
 	if !s.Started || p.LSN < s.Start || p.LSN > s.Last {
 		return nil, fmt.Errorf("LSN %d: the archive holds LSN %d to %d: %w", p.LSN, s.Start, s.Last, ErrOutside)
 	}
 	var best *Plan
 	for _, base := range bases(s, p.LSN) {
+		if o.BaseBefore > 0 && base != nil && base.Body.LSN >= o.BaseBefore {
+			continue
+		}
 		plan := &Plan{Repo: s.Repo, Timeline: s.Timeline, Seq: s.Seq, Head: s.Head, Point: p, NextID: s.NextCollection}
 		if err := plan.from(ctx, s, base); err != nil {
 			return nil, err
@@ -98,31 +113,26 @@ func MakePlan(ctx context.Context, s *chain.State, p Point) (*Plan, error) {
 		}
 	}
 	if best == nil {
-		e := &UnrestorableError{Target: AtLSN(p.LSN), Detail: fmt.Sprintf("no base was taken at or before LSN %d", p.LSN)}
-		e.Before, e.After = NearestLSN(s, p.LSN)
-		for i := range s.Gaps {
-			if g := &s.Gaps[i].Body; g.First <= p.LSN {
-				e.Gap, e.Detail = g, fmt.Sprintf("no base was taken between the gap up to LSN %d and LSN %d", g.Last, p.LSN)
-			}
-		}
-		return nil, e
+		return nil, unrestorable(s, AtLSN(p.LSN), p.LSN)
 	}
 	return best, best.discard(ctx, s)
 }
 
-// bases returns the bases from which no gap lies before lsn, newest first; nil
-// stands for the empty database at the start of the log. A gap of some
-// collections counts like one of all.
+// bases returns the bases that can be read and from which neither a gap nor
+// something lost lies before lsn, newest first; nil stands for the empty
+// database at the start of the log. A gap of some collections counts like one
+// of all.
 func bases(s *chain.State, lsn change.LSN) []*chain.Announced[chain.Snapshot] {
 	floor := s.Start
-	for i := range s.Gaps {
-		if g := &s.Gaps[i].Body; g.First <= lsn {
-			floor = g.Last // beyond lsn: nothing leads there
+	for _, b := range breaks(s) {
+		if b.first <= lsn {
+			floor = b.last // beyond lsn: nothing leads there
 		}
 	}
 	var out []*chain.Announced[chain.Snapshot]
+	usable := readable(s)
 	for i := range s.Snapshots {
-		if b := &s.Snapshots[i]; b.Body.LSN >= floor && b.Body.LSN <= lsn {
+		if b := &s.Snapshots[i]; b.Body.LSN >= floor && b.Body.LSN <= lsn && usable(b) {
 			out = append(out, b)
 		}
 	}

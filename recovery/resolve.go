@@ -100,26 +100,15 @@ type resolver struct {
 // refuse says why an LSN can't be restored.
 func (r *resolver) refuse(n change.LSN) error {
 	e := &UnrestorableError{Target: r.target}
-	e.Before, e.After = NearestLSN(r.s, n)
-	for i := range r.s.Gaps {
-		if g := &r.s.Gaps[i].Body; g.First <= n {
-			e.Gap = g
-		}
-	}
 	switch {
 	case n > r.s.Last:
-		e.Gap = nil
 		e.Detail = fmt.Sprintf("the archive ends at LSN %d", r.s.Last)
 	case n < r.s.Start:
-		e.Gap = nil
 		e.Detail = fmt.Sprintf("the archive starts at LSN %d", r.s.Start)
-	case e.Gap != nil && n < e.Gap.Last:
-		e.Detail = fmt.Sprintf("LSN %d to %d are a gap of the log", e.Gap.First, e.Gap.Last)
-	case e.Gap != nil:
-		e.Detail = fmt.Sprintf("no base was taken between the gap up to LSN %d and LSN %d", e.Gap.Last, n)
 	default:
-		e.Detail = fmt.Sprintf("no base was taken at or before LSN %d", n)
+		return unrestorable(r.s, r.target, n)
 	}
+	e.Before, e.After = NearestLSN(r.s, n)
 	return e
 }
 
@@ -140,15 +129,15 @@ func (r *resolver) time(ctx context.Context) (Point, error) {
 		return Point{}, e
 	}
 	n := s.Start
-	for i := range s.Gaps {
-		g := &s.Gaps[i].Body
-		if g.From < t && t < g.To {
-			e := &UnrestorableError{Target: r.target, Gap: g, Detail: fmt.Sprintf("the log has a gap from %s to %s", g.From, g.To)}
+	for _, b := range breaks(s) {
+		if b.from < t && t < b.to {
+			e := &UnrestorableError{Target: r.target}
+			e.in(&b, b.between())
 			e.Before, e.After = Nearest(s, t)
 			return Point{}, e
 		}
-		if g.To <= t {
-			n = g.Last
+		if b.to <= t {
+			n = b.last
 		}
 	}
 	if w := Windows(s); len(w) > 0 && t < w[0].From {
@@ -244,6 +233,9 @@ func (r *resolver) lsn(ctx context.Context, n change.LSN) (Point, error) {
 		return Point{}, r.refuse(n)
 	}
 	if r.target.Before {
+		if lostAt(r.s, n) != nil { // where its transaction begins is not known
+			return Point{}, r.refuse(n)
+		}
 		seg, err := r.s.SegmentAt(ctx, n)
 		if err != nil {
 			return Point{}, err
@@ -276,6 +268,13 @@ func (r *resolver) point(ctx context.Context, n change.LSN) (Point, error) {
 	}
 	if seg == nil {
 		return Point{LSN: n}, nil
+	}
+	if lostAt(r.s, n) != nil { // a base stands here; what its transaction was is lost
+		p := Point{LSN: n}
+		if seg.Last == n {
+			p.Effective = seg.Effective.To
+		}
+		return p, nil
 	}
 	tx, err := r.txAt(ctx, seg, n)
 	if err != nil {
@@ -347,12 +346,17 @@ func (r *resolver) tx(ctx context.Context) (Point, error) {
 			}
 		}
 	}
+	unread := ""
 	for seg, err := range r.s.Segments.Backward(ctx, r.s.Last) {
 		if err != nil {
 			return Point{}, err
 		}
 		if int64(len(seg.Body.Largest)) == seg.Body.Txs {
 			continue // all were described
+		}
+		if l := lostAt(r.s, seg.Body.First); l != nil {
+			unread = fmt.Sprintf(", as far as it can be read: LSN %d to %d are lost", l.First, l.Last)
+			continue
 		}
 		for _, ref := range slices.Backward(seg.Body.Packs) {
 			last, err := findTx(ctx, r.bucket, ref, id)
@@ -364,7 +368,7 @@ func (r *resolver) tx(ctx context.Context) (Point, error) {
 			}
 		}
 	}
-	return Point{}, fmt.Errorf("transaction %d: %w in the archive", id, ErrNoTx)
+	return Point{}, fmt.Errorf("transaction %d: %w in the archive%s", id, ErrNoTx, unread)
 }
 
 // findTx returns the last LSN of a transaction in a pack, or 0.

@@ -12,7 +12,7 @@ import (
 
 var (
 	// ErrOutside says that a target lies before what the archive can restore,
-	// or after what it covers. Every [UnrestorableError] outside a gap wraps it.
+	// or after what it covers. Every other [UnrestorableError] wraps it.
 	ErrOutside = errors.New("outside what can be restored")
 
 	// ErrInGap says that a target lies in a gap of the log, or after it and
@@ -30,20 +30,20 @@ type Window struct {
 	To      change.Time `json:"to"`
 }
 
-// Windows returns the restorable windows, oldest first: each starts at a base,
-// or at the empty database that the log begins with, and ends at the next gap
-// or with the log.
+// Windows returns the restorable windows, oldest first: each starts at a base
+// that can be read, or at the empty database that the log begins with, and ends
+// at the next gap, at what a verification found to be lost, or with the log.
 func Windows(s *chain.State) []Window {
 	if !s.Started {
 		return nil
 	}
 	var out []Window
 	start, from := s.Start, change.Time(0) // of the stretch without gaps; its earliest time
-	for i := 0; i <= len(s.Gaps); i++ {
+	all := breaks(s)
+	for i := 0; i <= len(all); i++ {
 		w := Window{ToLSN: s.Last, To: max(s.Effective, s.CoveredUntil)}
-		if i < len(s.Gaps) {
-			g := &s.Gaps[i].Body
-			w.ToLSN, w.To = g.First-1, g.From
+		if i < len(all) {
+			w.ToLSN, w.To = all[i].first-1, all[i].from
 		}
 		var ok bool
 		if w.FromLSN, w.From, ok = windowStart(s, start, w.ToLSN, from); ok {
@@ -53,8 +53,8 @@ func Windows(s *chain.State) []Window {
 			w.To = max(w.From, w.To)
 			out = append(out, w)
 		}
-		if i < len(s.Gaps) {
-			start, from = s.Gaps[i].Body.Last, s.Gaps[i].Body.To
+		if i < len(all) {
+			start, from = all[i].last, all[i].to
 		}
 	}
 	return out
@@ -71,9 +71,10 @@ func windowStart(s *chain.State, first, last change.LSN, from change.Time) (chan
 		return 0, begins, true
 	}
 	var base *chain.Snapshot
+	usable := readable(s)
 	for i := range s.Snapshots {
 		b := &s.Snapshots[i].Body
-		if b.LSN >= first && b.LSN <= last && (base == nil || b.LSN < base.LSN) {
+		if b.LSN >= first && b.LSN <= last && (base == nil || b.LSN < base.LSN) && usable(&s.Snapshots[i]) {
 			base = b
 		}
 	}
@@ -135,12 +136,15 @@ func restorable(s *chain.State, n change.LSN) bool {
 }
 
 // UnrestorableError says why a target can't be restored, and what can. It
-// wraps [ErrOutside], or [ErrInGap] where a gap is the reason.
+// wraps [ErrOutside], or [ErrInGap] or [ErrLost] where that is the reason.
 type UnrestorableError struct {
 	Target        Target
-	Detail        string     // what is wrong with it
-	Gap           *chain.Gap // the gap that it lies in, or that has no base after it; or nil
+	Detail        string      // what is wrong with it
+	Gap           *chain.Gap  // the gap that it lies in, or that has no base after it; or nil
+	Lost          *chain.Lost // the same for what a verification found to be lost
 	Before, After *Moment
+
+	damaged bool // the only bases can't be read
 }
 
 // Reason is the error without the nearest moments.
@@ -148,6 +152,9 @@ func (e *UnrestorableError) Reason() string {
 	s := fmt.Sprintf("target %s: %s", e.Target, e.Detail)
 	if e.Gap != nil && e.Gap.Reason != "" {
 		s += " (" + e.Gap.Reason + ")"
+	}
+	if e.Lost != nil {
+		s += " (" + e.Lost.Detail + ")"
 	}
 	return s
 }
@@ -170,8 +177,11 @@ func (e *UnrestorableError) Error() string {
 
 // Unwrap returns the sentinel.
 func (e *UnrestorableError) Unwrap() error {
-	if e.Gap != nil {
+	switch {
+	case e.Gap != nil:
 		return ErrInGap
+	case e.Lost != nil || e.damaged:
+		return ErrLost
 	}
 	return ErrOutside
 }

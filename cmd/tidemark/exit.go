@@ -58,6 +58,7 @@ var exits = []struct {
 }{
 	{recovery.ErrOutside, exitOutside},
 	{recovery.ErrInGap, exitGap},
+	{recovery.ErrLost, exitCorrupt},
 	{recovery.ErrNoLabel, exitUsage},
 	{recovery.ErrNoTx, exitOutside},
 	{recovery.ErrInsideTx, exitUsage},
