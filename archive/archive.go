@@ -62,10 +62,15 @@ func Open(ctx context.Context, bucket storage.Bucket, opts OpenOptions) (*Archiv
 		return nil, fmt.Errorf("the bucket holds repository %s, want %s: %w", id.Repo, opts.PinRepo, chain.ErrWrongRepo)
 	}
 	opts.fill()
-	a := &Archive{bucket: bucket, id: id, timeline: opts.Timeline, opts: opts,
-		turn: make(chan struct{}, 1), state: chain.NewState(id.Repo, opts.Timeline), claims: make(map[string]bool)}
+	return openTimeline(bucket, id, opts.Timeline, opts), nil
+}
+
+func openTimeline(bucket storage.Bucket, id Identity, t chain.TimelineID, opts OpenOptions) *Archive {
+	opts.Timeline = t
+	a := &Archive{bucket: bucket, id: id, timeline: t, opts: opts,
+		turn: make(chan struct{}, 1), state: chain.NewState(id.Repo, t), claims: make(map[string]bool)}
 	a.turn <- struct{}{}
-	return a, nil
+	return a
 }
 
 func (o *OpenOptions) fill() {

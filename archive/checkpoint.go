@@ -148,9 +148,11 @@ type readBundle struct {
 	err       error
 }
 
-// fromCheckpoints returns the state after the newest chain of bundles. What it
-// can't use it reports to Warn, and leaves to the manifests themselves.
-func (a *Archive) fromCheckpoints(ctx context.Context, fresh *chain.State) (*chain.State, error) {
+// fromCheckpoints returns the state after the newest chain of bundles, given
+// that before the first manifest; with a limit, not beyond that manifest, whose
+// hash proves it unless that is zero. What it can't use it reports to Warn, and
+// leaves to the manifests themselves.
+func (a *Archive) fromCheckpoints(ctx context.Context, fresh *chain.State, limit chain.Seq, hash change.Hash) (*chain.State, error) {
 	keys, err := a.listCheckpoints(ctx)
 	if err != nil || len(keys) == 0 {
 		return fresh, err
@@ -166,21 +168,30 @@ func (a *Archive) fromCheckpoints(ctx context.Context, fresh *chain.State) (*cha
 		if err != nil {
 			return nil, err
 		}
-		if err := b.apply(s); err != nil {
+		if err := b.apply(s, limit); err != nil {
 			a.opts.Warn(fmt.Errorf("%s is not used: %w", key, err))
 			break
 		}
 		a.used[key] = b.hash
+		if s.Seq == limit && limit > 0 {
+			break
+		}
+	}
+	if s.Seq == limit && s.Head == hash && limit > 0 {
+		return s, nil
 	}
 	return a.proveHead(ctx, s, fresh)
 }
 
-// apply moves s on by the bundle's manifests.
-func (b *readBundle) apply(s *chain.State) error {
+// apply moves s on by the bundle's manifests, up to a limit unless that is 0.
+func (b *readBundle) apply(s *chain.State, limit chain.Seq) error {
 	if b.err != nil {
 		return b.err
 	}
 	for _, m := range b.manifests {
+		if s.Seq == limit && limit > 0 {
+			return nil
+		}
 		if _, err := advanceOwn(s, m); err != nil {
 			return err
 		}

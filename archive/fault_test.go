@@ -121,6 +121,18 @@ func faultPaths() []faultPath {
 					return nil
 				}
 		}},
+		{"fork", func(t *testing.T, a *Archive, _ *Session) (func() error, func(*chain.State) error) {
+			return func() error {
+					_, err := a.Fork(ctx, ForkOptions{LSN: 2, LogHash: a.State().LogHash})
+					return err
+				}, func(s *chain.State) error {
+					all, err := openArchive(t, a.Bucket()).Timelines(ctx)
+					if err != nil || len(all) != 2 || all[1].Err != nil || all[1].Timeline != "t2" || all[1].State.Last != 2 {
+						return fmt.Errorf("%d timelines: %v", len(all), err)
+					}
+					return once(len(s.Pins), "pin")
+				}
+		}},
 		{"load", func(t *testing.T, a *Archive, _ *Session) (func() error, func(*chain.State) error) {
 			fresh := openArchive(t, a.Bucket())
 			return func() error {

@@ -6,11 +6,14 @@ import (
 	"sync"
 
 	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/change"
 )
 
 // Load reads the chain to its head and returns the state there: the first time
-// from the newest checkpoints, later from where it was. A manifest that is
-// missing below the head is [chain.ErrDamaged], one that breaks a rule [chain.ErrBroken].
+// from the newest checkpoints, later from where it was. That of a fork begins
+// with its parent's history, which is read first. A manifest that is missing
+// below the head is [chain.ErrDamaged], one that breaks a rule [chain.ErrBroken];
+// a timeline that there is not is [ErrNoTimeline].
 func (a *Archive) Load(ctx context.Context) (*chain.State, error) {
 	if err := a.lock(ctx); err != nil {
 		return nil, err
@@ -21,9 +24,12 @@ func (a *Archive) Load(ctx context.Context) (*chain.State, error) {
 
 func (a *Archive) load(ctx context.Context) (*chain.State, error) {
 	s := a.State().Clone()
-	if s.Seq == 0 {
+	if s.Seq == 0 && s.Parent == nil { // else Fork has said what it goes on from
 		var err error
-		if s, err = a.fromCheckpoints(ctx, s); err != nil {
+		if s, err = a.origin(ctx); err != nil {
+			return nil, err
+		}
+		if s, err = a.fromCheckpoints(ctx, s, 0, change.Hash{}); err != nil {
 			return nil, err
 		}
 	}

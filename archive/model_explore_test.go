@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/tidemarkdb/tidemark/chain"
-	"github.com/tidemarkdb/tidemark/chain/chaintest"
 )
 
 // explore visits every state that can follow w; it returns the first violation.
@@ -134,7 +133,7 @@ func opName(o opKind) string {
 // as stale as can be; fresher ones are a matter of what check tries.
 func (m *mModel) restart(w *mWorld, who int) error {
 	a := &w.actors[who]
-	*a = mActor{script: a.script, pc: a.pc, life: a.life + 1, state: chain.NewState(chaintest.Repo, chain.MainTimeline)}
+	*a = mActor{script: a.script, pc: a.pc, life: a.life + 1, state: m.origin}
 	if a.script[0] == mOpClaim {
 		a.pc = 0
 	}
@@ -149,7 +148,7 @@ func (m *mModel) restart(w *mWorld, who int) error {
 // read follows the chain as a fresh reader whose list showed the numbers up to
 // listed.
 func (m *mModel) read(w *mWorld, listed chain.Seq) (*chain.State, error) {
-	r := &reading{state: chain.NewState(chaintest.Repo, chain.MainTimeline), listed: listed}
+	r := &reading{state: m.origin.Clone(), listed: listed}
 	q, done, err := r.first(), false, error(nil)
 	for !done {
 		ans := answer{outcome: absent}
@@ -190,6 +189,12 @@ func (m *mModel) check(w *mWorld) error {
 			return violation("a reader whose list shows %d of %d manifests: %v", listed, len(w.bucket), err)
 		}
 		for _, a := range w.acks {
+			if a.pin {
+				if pin, ok := s.Pins["t2"]; !ok || pin.Body.LSN != a.lsn {
+					return violation("a reader whose list shows %d of %d manifests misses the pin at LSN %d, which was acknowledged", listed, len(w.bucket), a.lsn)
+				}
+				continue
+			}
 			if a.label {
 				if _, ok := s.Labels[a.what]; !ok {
 					return violation("a reader whose list shows %d of %d manifests misses label %s, which was acknowledged", listed, len(w.bucket), a.what)

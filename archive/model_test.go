@@ -41,6 +41,9 @@ const (
 	mOpSegment mOp = "segment"
 	mOpClose   mOp = "close"
 	mOpLabel   mOp = "label"
+	mOpPin     mOp = "pin"     // of t2 at LSN 0
+	mOpPinLast mOp = "pinlast" // of t2 at the end of the log
+	mOpFork    mOp = "fork"    // the first manifest of a child
 )
 
 // mActor is one process.
@@ -63,6 +66,7 @@ type mAck struct {
 	lsn   change.LSN
 	what  string // a segment's pack, or a label
 	label bool
+	pin   bool
 }
 
 // mWorld is one state of everything.
@@ -77,7 +81,8 @@ type mWorld struct {
 
 // mModel is an exploration.
 type mModel struct {
-	max     int    // manifests in the bucket
+	max     int // manifests in the bucket
+	origin  *chain.State
 	mutant  string // how the protocol is spoilt, if at all
 	nodes   map[string]*mNode
 	byPtr   map[*stored]*mNode
@@ -93,7 +98,7 @@ type mModel struct {
 }
 
 func newModel(max int, mutant string) *mModel {
-	return &mModel{max: max, mutant: mutant, nodes: make(map[string]*mNode),
+	return &mModel{max: max, mutant: mutant, origin: chain.NewState(chaintest.Repo, chain.MainTimeline), nodes: make(map[string]*mNode),
 		byPtr: make(map[*stored]*mNode), states: make(map[*chain.State]int), checked: make(map[string]bool), heads: make(map[change.Hash]int),
 		next: make(map[[2]int]*chain.State), nextErr: make(map[[2]int]error), built: make(map[string]*stored), seen: make(map[string]bool)}
 }
@@ -153,8 +158,19 @@ func (m *mModel) work(a *mActor, who int) (build func(*chain.State) (*chain.Mani
 			return &chain.Manifest{Kind: chain.KindClaim, Epoch: s.Epoch + 1, Claim: &chain.Claim{Source: chaintest.Source, LSN: s.Last,
 				LogHash: sourceHash(s.Last), Over: over, Holder: strconv.Itoa(who)}}, nil
 		}, "claim"
+	case mOpPin, mOpPinLast:
+		last := a.script[a.pc] == mOpPinLast
+		return func(s *chain.State) (*chain.Manifest, error) {
+			pin := chain.Pin{Child: "t2"}
+			if last {
+				pin.LSN, pin.LogHash, pin.Effective = s.Last, sourceHash(s.Last), s.Effective
+			}
+			return pinAfter(s, &pin)
+		}, string(a.script[a.pc])
+	case mOpFork:
+		return forkAfter, "fork"
 	case mOpSegment:
-		seg := modelSegment(a.cursor, who, a.packLife)
+		seg := m.segment(a.cursor, who, a.packLife)
 		epoch := a.epoch
 		return func(s *chain.State) (*chain.Manifest, error) {
 			return underEpoch(s, epoch, func(s *chain.State) (*chain.Manifest, error) { return segmentAfter(s, seg) })
@@ -181,7 +197,7 @@ func must[T any](v T, err error) T {
 }
 
 // modelSegment holds the one record of the source's log at lsn.
-func modelSegment(lsn change.LSN, who, life int) *chain.Segment {
+func (m *mModel) segment(lsn change.LSN, who, life int) *chain.Segment {
 	at := change.Time(lsn) * 1000
 	seg := &chain.Segment{First: lsn, Last: lsn, Effective: chain.Span{From: at, To: at}, Commit: chain.Span{From: at, To: at}, CoveredUntil: at,
 		LogHash: sourceHash(lsn), Txs: 1, Smaller: 1, Counts: []chain.Count{{Collection: 1, Inserts: 1}}}
@@ -189,7 +205,7 @@ func modelSegment(lsn change.LSN, who, life int) *chain.Segment {
 		seg.Counts = []chain.Count{{Collection: 1, Schemas: 1}}
 		seg.Schemas = []chain.SchemaChange{{LSN: 1, Schema: modelSchema}}
 	}
-	key := chain.PackKey{Timeline: chain.MainTimeline, Kind: chain.LogPack, First: lsn, Last: lsn, Nonce: fmt.Sprintf("%08x%08x", who, life)}
+	key := chain.PackKey{Timeline: m.origin.Timeline, Kind: chain.LogPack, First: lsn, Last: lsn, Nonce: fmt.Sprintf("%08x%08x", who, life)}
 	seg.Packs = []pack.Ref{chaintest.Ref(key, 1)}
 	return seg
 }
@@ -252,9 +268,11 @@ func (m *mModel) after(w *mWorld, who int, q request, done bool, err error) erro
 		case mOpClaim:
 			a.epoch, a.cursor, a.packLife = pub.state.Epoch, pub.state.Last+1, a.life
 		case mOpSegment:
-			w.acks = append(w.acks, mAck{lsn: a.cursor, what: modelSegment(a.cursor, who, a.packLife).Packs[0].Key})
+			w.acks = append(w.acks, mAck{lsn: a.cursor, what: m.segment(a.cursor, who, a.packLife).Packs[0].Key})
 			a.cursor++
 			a.packLife = a.life
+		case mOpPin, mOpPinLast:
+			w.acks = append(w.acks, mAck{lsn: pub.state.Pins["t2"].Body.LSN, what: fmt.Sprintf("pin%d", pub.state.Pins["t2"].Body.LSN), pin: true})
 		case mOpLabel:
 			w.acks = append(w.acks, mAck{what: fmt.Sprintf("l%d", a.pc), label: true})
 		}
@@ -269,8 +287,8 @@ func (m *mModel) after(w *mWorld, who int, q request, done bool, err error) erro
 		return m.start(w, who)
 	default:
 		var c *chain.RuleError
-		if errors.As(err, &c) && c.Rule == "epoch.first" {
-			a.stopped = true // a label before anything was archived
+		if errors.As(err, &c) && (c.Rule == "epoch.first" || c.Rule == "pin.child") {
+			a.stopped = true // a label before anything was archived, a name that was taken
 			return nil
 		}
 		return fmt.Errorf("process %d failed to publish its %s: %w", who, op, err)
@@ -341,7 +359,7 @@ func (m *mModel) answer(w *mWorld, who int, ans answer) error {
 func (m *mModel) run(faults int, scripts ...[]mOp) error {
 	w := &mWorld{faults: faults}
 	for _, s := range scripts {
-		w.actors = append(w.actors, mActor{script: s, state: chain.NewState(chaintest.Repo, chain.MainTimeline)})
+		w.actors = append(w.actors, mActor{script: s, state: m.origin})
 	}
 	for who := range w.actors {
 		if err := m.start(w, who); err != nil {
@@ -384,6 +402,9 @@ func TestProtocolModel(t *testing.T) {
 		{"two capturers and a labeller", faults - 1, [][]mOp{mCapturer, mCapturer[:3], mLabeller[:1]}},
 		{"two capturers", faults, [][]mOp{mCapturer, mCapturer}},
 		{"capturer and labeller", faults, [][]mOp{mCapturer, mLabeller}},
+		{"two forkers and a capturer", faults - 1, [][]mOp{mCapturer[:3], {mOpPin}, {mOpPinLast}}},
+		{"forker and capturer", faults, [][]mOp{mCapturer[:3], {mOpPinLast}}},
+		{"two begin a timeline", faults, [][]mOp{{mOpFork, mOpClaim, mOpSegment}, {mOpFork, mOpClaim}}},
 	}
 	for _, world := range worlds {
 		t.Run(world.name, func(t *testing.T) {
@@ -392,16 +413,43 @@ func TestProtocolModel(t *testing.T) {
 			}
 			t.Parallel()
 			m := newModel(6, "")
+			if world.scripts[0][0] == mOpFork {
+				m.origin = m.child(t)
+			}
 			if err := m.run(world.faults, world.scripts...); err != nil {
 				t.Fatal(err)
 			}
 			t.Logf("%d states, %d manifests; states with a late put landed: %d, with %d manifests: %d; fenced %d times",
 				m.stats.states, len(m.nodes), m.stats.late, m.max, m.stats.full, m.stats.fenced)
-			if m.stats.states < 1000 || m.stats.late == 0 {
+			if m.stats.states < 500 || m.stats.late == 0 {
 				t.Error("the exploration did not get anywhere")
 			}
 		})
 	}
+}
+
+// child returns the state before the first manifest of a timeline that goes on
+// after the first segment of main.
+func (m *mModel) child(t *testing.T) *chain.State {
+	s := m.origin.Clone()
+	for i, b := range []*chain.Manifest{
+		{Kind: chain.KindClaim, Epoch: 1, Claim: &chain.Claim{Source: chaintest.Source}},
+		{Kind: chain.KindSegment, Epoch: 1, Segment: m.segment(1, 0, 0)},
+		{Kind: chain.KindPin, Pin: &chain.Pin{Child: "t2", LSN: 1, LogHash: sourceHash(1), Effective: 1000}},
+	} {
+		out, err := sealAs(s, b, 1, fmt.Sprintf("%032x", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := advanceOwn(s, out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := s.Fork("t2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
 }
 
 // TestProtocolModelHasTeeth spoils the protocol, or the store, and expects the

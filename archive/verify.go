@@ -43,6 +43,7 @@ func (r *Report) Err() error {
 // verifier gathers findings.
 type verifier struct {
 	a      *Archive
+	own    bool          // what the timeline inherits is not looked at
 	hashes []change.Hash // of manifest i+1
 	mu     sync.Mutex
 	report Report // guarded by mu
@@ -56,12 +57,20 @@ func (v *verifier) find(key, want, format string, args ...any) {
 
 // VerifyChain reads every manifest from the first on, without the help of
 // checkpoints, proves every link and rule, derives the checkpoints again, and
-// looks whether every announced object is there with the right size. The error
-// says why the verification could not be done; what it found is in the report.
-func (a *Archive) VerifyChain(ctx context.Context) (Report, error) {
-	v := &verifier{a: a}
-	s, err := v.chain(ctx)
-	if err != nil {
+// looks whether every announced object is there with the right size. Of a fork
+// it also looks at all that it needs of the timelines that it comes from. The
+// error says why the verification could not be done; what it found is in the report.
+func (a *Archive) VerifyChain(ctx context.Context) (Report, error) { return a.verify(ctx, false) }
+
+// VerifyOwn is [Archive.VerifyChain] of what was published in this timeline
+// alone: the VerifyOwn of every timeline together covers the archive, each
+// object once.
+func (a *Archive) VerifyOwn(ctx context.Context) (Report, error) { return a.verify(ctx, true) }
+
+func (a *Archive) verify(ctx context.Context, own bool) (Report, error) {
+	v := &verifier{a: a, own: own}
+	s, err := v.history(ctx, a, 0)
+	if err != nil || s == nil {
 		return v.report, err
 	}
 	v.report.State = s
@@ -71,23 +80,78 @@ func (a *Archive) VerifyChain(ctx context.Context) (Report, error) {
 	return v.report, nil
 }
 
-// chain follows the manifests as far as they hold together, and beyond that
-// looks which ones are there.
-func (v *verifier) chain(ctx context.Context) (*chain.State, error) {
-	a := v.a
-	var listed chain.Seq
-	prefix := chain.ManifestPrefix(a.timeline)
-	for info, err := range a.bucket.List(ctx, prefix, "") {
-		if err != nil {
-			return nil, fmt.Errorf("list %s: %w", prefix, err)
-		}
-		if _, seq, err := chain.ParseManifestKey(info.Key); err != nil {
-			v.find(info.Key, "nothing but manifests", "%v", err)
-		} else {
-			listed = max(listed, seq)
+// history proves a timeline from its first manifest on, up to a limit unless
+// that is 0, and before it those that it comes from. nil when it has no
+// beginning.
+func (v *verifier) history(ctx context.Context, a *Archive, limit chain.Seq) (*chain.State, error) {
+	s, err := v.origin(ctx, a)
+	if err != nil || s == nil {
+		return nil, err
+	}
+	return v.chain(ctx, a, s, limit)
+}
+
+// origin returns the state that a timeline begins with.
+func (v *verifier) origin(ctx context.Context, a *Archive) (*chain.State, error) {
+	fresh := chain.NewState(a.id.Repo, a.timeline)
+	if a.timeline == chain.MainTimeline {
+		return fresh, nil
+	}
+	key := chain.ManifestKey(a.timeline, 1)
+	first, err := a.manifest(ctx, 1)
+	switch {
+	case errors.Is(err, chain.ErrDamaged) || err == nil && first == nil || err == nil && first.err != nil || err == nil && first.m.Fork == nil:
+		v.find(key, "the first manifest of a fork", "%s", whatIs(first, err))
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	f := first.m.Fork
+	var parent *chain.State
+	if p := a.sibling(f.Parent); v.own {
+		parent, err = p.through(ctx, f.ParentSeq, f.ParentHash)
+	} else if parent, err = v.history(ctx, p, f.ParentSeq); err == nil && parent == nil {
+		return nil, nil // reported
+	}
+	if err == nil && (parent.Seq != f.ParentSeq || parent.Head != f.ParentHash) {
+		err = fmt.Errorf("timeline %s at manifest %d with hash %s: %w", f.Parent, parent.Seq, parent.Head, chain.ErrDamaged)
+	}
+	var s *chain.State
+	if err == nil {
+		if s, err = parent.Fork(a.timeline); err != nil {
+			err = errors.Join(err, chain.ErrDamaged)
 		}
 	}
-	s := chain.NewState(a.id.Repo, a.timeline)
+	if errors.Is(err, chain.ErrDamaged) || errors.Is(err, chain.ErrBroken) || errors.Is(err, ErrNoTimeline) {
+		v.find(key, fmt.Sprintf("timeline %s to have been pinned by manifest %d of %s with hash %s", a.timeline, f.ParentSeq, f.Parent, f.ParentHash), "%v", err)
+		return nil, nil
+	}
+	return s, err
+}
+
+// whatIs says what was found instead of a fork.
+func whatIs(first *stored, err error) string {
+	switch {
+	case err != nil:
+		return err.Error()
+	case first == nil:
+		return "nothing"
+	case first.err != nil:
+		return first.err.Error()
+	}
+	return fmt.Sprintf("a %s", first.m.Kind)
+}
+
+// chain follows the manifests after s as far as they hold together, and beyond
+// that looks which ones are there.
+func (v *verifier) chain(ctx context.Context, a *Archive, s *chain.State, limit chain.Seq) (*chain.State, error) {
+	listed, err := v.listed(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	if limit > 0 {
+		listed = limit
+	}
 	ahead := a.readAhead(ctx, 1, listed)
 	defer ahead.stop()
 	broken := false
@@ -95,7 +159,7 @@ func (v *verifier) chain(ctx context.Context) (*chain.State, error) {
 		ans, err := answer{}, error(nil)
 		if seq <= listed {
 			ans, err = ahead.next(ctx)
-		} else if !broken {
+		} else if !broken && limit == 0 {
 			ans = a.do(ctx, request{op: opRead, seq: seq})
 		}
 		key := chain.ManifestKey(a.timeline, seq)
@@ -121,10 +185,28 @@ func (v *verifier) chain(ctx context.Context) (*chain.State, error) {
 				broken = true
 				continue
 			}
-			v.hashes = append(v.hashes, ans.stored.hash)
+			if a == v.a {
+				v.hashes = append(v.hashes, ans.stored.hash)
+			}
 			v.report.Manifests++
 		}
 	}
+}
+
+// listed returns the number of the last manifest that a list of a timeline shows.
+func (v *verifier) listed(ctx context.Context, a *Archive) (last chain.Seq, err error) {
+	prefix := chain.ManifestPrefix(a.timeline)
+	for info, err := range a.bucket.List(ctx, prefix, "") {
+		if err != nil {
+			return 0, fmt.Errorf("list %s: %w", prefix, err)
+		}
+		if _, seq, err := chain.ParseManifestKey(info.Key); err != nil {
+			v.find(info.Key, "nothing but manifests", "%v", err)
+		} else {
+			last = max(last, seq)
+		}
+	}
+	return last, nil
 }
 
 // objects looks at everything that the chain announces.
@@ -153,11 +235,17 @@ func (v *verifier) objects(ctx context.Context, s *chain.State) error {
 		if err != nil {
 			return errors.Join(err, g.Wait())
 		}
+		if v.own && seg.Timeline != s.Timeline {
+			continue
+		}
 		for _, p := range seg.Body.Packs {
 			size(p.Key, p.Size)
 		}
 	}
 	for i := range s.Snapshots {
+		if v.own && s.Snapshots[i].Timeline != s.Timeline {
+			continue
+		}
 		for _, p := range s.Snapshots[i].Body.Runs {
 			size(p.Key, p.Size)
 		}

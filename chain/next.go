@@ -81,7 +81,7 @@ func (r *rules) fork() {
 	switch {
 	case s.Seq > 0: // a fork of any other seq is malformed
 	case m.Kind != KindFork:
-		r.want(s.Parent == nil, "fork.first", "timeline %s was pinned as a fork: that comes first", s.Timeline)
+		r.want(s.Parent == nil && s.Timeline == MainTimeline, "fork.first", "timeline %s begins with a fork, as every one but %s", s.Timeline, MainTimeline)
 	case s.Parent == nil:
 		r.fail("fork.parent", nil, "nothing is known of the parent timeline %s", m.Fork.Parent)
 	default:

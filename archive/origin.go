@@ -1,0 +1,111 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/change"
+)
+
+// sibling returns another timeline of the same archive, not loaded yet.
+func (a *Archive) sibling(t chain.TimelineID) *Archive {
+	return openTimeline(a.bucket, a.id, t, a.opts)
+}
+
+// origin returns the state before the timeline's first manifest: empty for
+// main, and for a fork the parent's history as the pin has it.
+func (a *Archive) origin(ctx context.Context) (*chain.State, error) {
+	fresh := chain.NewState(a.id.Repo, a.timeline)
+	if a.timeline == chain.MainTimeline {
+		return fresh, nil
+	}
+	first, err := a.manifest(ctx, 1)
+	switch {
+	case err != nil:
+		return nil, err
+	case first == nil:
+		return nil, fmt.Errorf("timeline %s: %w", a.timeline, ErrNoTimeline)
+	case first.err != nil:
+		return nil, fmt.Errorf("%s: %w", chain.ManifestKey(a.timeline, 1), first.err)
+	case first.m.Fork == nil || first.m.Timeline != a.timeline || first.m.Repo != a.id.Repo:
+		// Next says what is wrong with it.
+		return fresh, fresh.Check(first.m)
+	}
+	f := first.m.Fork
+	parent, err := a.sibling(f.Parent).through(ctx, f.ParentSeq, f.ParentHash)
+	if err != nil {
+		return nil, fmt.Errorf("timeline %s goes on from %s: %w", a.timeline, chain.ManifestKey(f.Parent, f.ParentSeq), err)
+	}
+	s, err := parent.Fork(a.timeline)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", chain.ManifestKey(a.timeline, 1), err, chain.ErrDamaged)
+	}
+	return s, nil
+}
+
+// through returns the state just after manifest seq, whose stored bytes must
+// have the given hash; the zero hash takes what is there. It is read like any
+// other state, from checkpoints as far as they reach, and not kept.
+func (a *Archive) through(ctx context.Context, seq chain.Seq, hash change.Hash) (*chain.State, error) {
+	s, err := a.origin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if s, err = a.fromCheckpoints(ctx, s, seq, hash); err != nil {
+		return nil, err
+	}
+	a.used = nil
+	ahead := a.readAhead(ctx, s.Seq+1, seq)
+	defer ahead.stop()
+	for s.Seq < seq {
+		ans, err := ahead.next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		next := ans.stored
+		if ans.outcome == failed {
+			if next, err = a.manifest(ctx, s.Seq+1); err != nil {
+				return nil, err
+			}
+		}
+		key := chain.ManifestKey(a.timeline, s.Seq+1)
+		if next == nil {
+			return nil, fmt.Errorf("%s is missing, but timelines go on from manifest %d: %w", key, seq, chain.ErrDamaged)
+		}
+		if s, err = advanceOwn(s, next); err != nil {
+			return nil, err
+		}
+	}
+	if !hash.IsZero() && s.Head != hash {
+		return nil, fmt.Errorf("%s has hash %s, the fork says %s: %w", chain.ManifestKey(a.timeline, seq), s.Head, hash, chain.ErrDamaged)
+	}
+	return s, nil
+}
+
+// manifest reads one manifest, trying again when the store gives no answer;
+// nil when there is none.
+func (a *Archive) manifest(ctx context.Context, seq chain.Seq) (*stored, error) {
+	q := request{op: opRead, seq: seq}
+	for {
+		ans := a.do(ctx, q)
+		switch {
+		case ans.outcome == found:
+			return ans.stored, nil
+		case ans.outcome == absent:
+			return nil, nil
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		}
+		if q.tries++; q.tries >= maxTries {
+			return nil, ans.err
+		}
+	}
+}
+
+// ErrNoTimeline says that the archive has no timeline of that name.
+var ErrNoTimeline = errors.New("no such timeline")
+
+// ErrTimelineTaken says that the name of a timeline stands for another one.
+var ErrTimelineTaken = errors.New("the name of the timeline is taken")
