@@ -44,6 +44,7 @@ var layers = map[string]int{
 	"embedded":        3,
 	"chain/chaintest": 3,
 
+	"kit":      4,
 	"capture":  4,
 	"history":  4,
 	"restore":  4,

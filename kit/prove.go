@@ -1,0 +1,92 @@
+package kit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/storage"
+)
+
+var (
+	// ErrOlder says that an archive ends before what the kit saw: its tail is
+	// gone. Every such error wraps [chain.ErrDamaged] too.
+	ErrOlder = errors.New("the archive ends before what the recovery kit saw")
+
+	// ErrRewritten says that an archive holds another history than the kit
+	// saw. Every such error wraps [chain.ErrDamaged] too.
+	ErrRewritten = errors.New("the archive's history is not the one that the recovery kit saw")
+)
+
+// Prove reports whether the archive in a bucket is the one that the kit was
+// printed of, and still holds what it held then: [chain.ErrWrongRepo],
+// [ErrOlder], [ErrRewritten], or what keeps it from being read. Of several
+// faults the worst is returned.
+func (k *Kit) Prove(ctx context.Context, bucket storage.Bucket, opts archive.OpenOptions) error {
+	opts.PinRepo = k.Repo
+	if len(k.Timelines) == 0 {
+		_, err := archive.Open(ctx, bucket, opts)
+		return err
+	}
+	var older []error
+	for i := range k.Timelines {
+		switch err := k.proveTimeline(ctx, bucket, opts, &k.Timelines[i]); {
+		case errors.Is(err, ErrOlder):
+			older = append(older, err)
+		case err != nil:
+			return err
+		}
+	}
+	return errors.Join(older...)
+}
+
+func (k *Kit) proveTimeline(ctx context.Context, bucket storage.Bucket, opts archive.OpenOptions, t *Timeline) error {
+	opts.Timeline = t.ID
+	a, err := archive.Open(ctx, bucket, opts)
+	if err != nil {
+		return err
+	}
+	s, err := a.Load(ctx)
+	if err != nil {
+		return err
+	}
+	if s.Seq < t.Seq {
+		return k.older(s, t)
+	}
+	want, err := t.hash()
+	if err != nil {
+		return err
+	}
+	got, err := a.HashAt(ctx, s, t.Seq)
+	if err != nil {
+		return err
+	}
+	if got != want {
+		return fmt.Errorf("manifest %d of timeline %s has hash %s, the recovery kit of %s has %s: %w: %w",
+			t.Seq, t.ID, got, k.Printed, want, ErrRewritten, chain.ErrDamaged)
+	}
+	return nil
+}
+
+// older says what is missing of a timeline.
+func (k *Kit) older(s *chain.State, t *Timeline) error {
+	held := "nothing"
+	if s.Seq > 0 {
+		held = fmt.Sprintf("%d manifests, LSN %d", s.Seq, s.Last)
+		if c := max(s.CoveredUntil, s.Effective); c != 0 {
+			held += ", up to " + c.String()
+		}
+	}
+	saw := fmt.Sprintf("%d manifests, LSN %d", t.Seq, t.LSN)
+	if t.Covered != "" {
+		saw += ", up to " + t.Covered
+	}
+	missing := fmt.Sprintf("manifests %d to %d", s.Seq+1, t.Seq)
+	if t.LSN > s.Last {
+		missing += fmt.Sprintf(" and LSN %d to %d", s.Last+1, t.LSN)
+	}
+	return fmt.Errorf("timeline %s holds %s; the recovery kit of %s saw %s: %s are missing: %w: %w",
+		t.ID, held, k.Printed, saw, missing, ErrOlder, chain.ErrDamaged)
+}
