@@ -46,7 +46,9 @@ type DB struct {
 	noReads bool           // guarded by readMu
 
 	retain  retention
+	lagging lagMeter
 	flushes chan struct{} // a flush has ended
+	lags    chan struct{} // the archive may be too far behind
 	quit    chan struct{} // closed by Close
 	keeper  sync.WaitGroup
 }
@@ -77,7 +79,8 @@ func Open(dir string, options Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s is open in another process, or twice in this one: %w: %w", dir, ErrLocked, err)
 	}
-	db := &DB{dir: dir, opts: opts, lock: lock, flushes: make(chan struct{}, 1), quit: make(chan struct{})}
+	db := &DB{dir: dir, opts: opts, lock: lock, flushes: make(chan struct{}, 1), lags: make(chan struct{}, 1), quit: make(chan struct{})}
+	db.lagging.elapsed = opts.elapsed
 	if err := db.start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", dir, err), db.closeFiles())
 	}
@@ -98,7 +101,7 @@ func (db *DB) start() error {
 		return err
 	}
 	db.system = id.System
-	db.retain.identity = id
+	db.retain.identity, db.retain.detached = id, id.Detached
 	if db.state, err = openState(fs, db.dir, db.opts, db.flushed); err != nil {
 		return err
 	}
@@ -120,6 +123,9 @@ func (db *DB) start() error {
 	db.visible = r.visible
 	db.assigned, db.assignedCatalog = r.visible.progress, r.visible.catalog
 	db.open = newGroup(nil)
+	if id.Archived && id.Detached == nil {
+		db.lagging.attach(db.log, db.retain.through())
+	}
 	return nil
 }
 
@@ -244,8 +250,12 @@ func (db *DB) closeFiles() error {
 // Update returns when the commit is durable and visible. When fn returns an
 // error or panics nothing of it remains. An error that wraps [ErrPoisoned]
 // leaves open whether the commit will be there after the next Open. fn must
-// not call Update or Close.
+// not call Update or Close. Under [LagBlock] it waits before it runs fn, and
+// may fail with [ErrArchiveLag].
 func (db *DB) Update(fn func(*Tx) error) error {
+	if err := db.admit(); err != nil {
+		return err
+	}
 	g, lead, err := db.run(fn)
 	if err != nil || g == nil {
 		return err

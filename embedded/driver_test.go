@@ -94,6 +94,24 @@ func TestDriver(t *testing.T) {
 			}
 			return openTested(db.(*tested).fs, true)
 		},
+		LoseLog: func(db drivertest.Database) (drivertest.Database, error) {
+			d := db.(*tested).DB
+			if e := d.detach(Lag{}); e.Err != nil {
+				return nil, e.Err
+			}
+			// Until all that there was lies in files that are gone.
+			for end := d.Info().LSN; d.log.Extent().First <= end; {
+				err := d.Update(func(tx *Tx) error {
+					name := fmt.Sprintf("lost%d", d.Info().LSN)
+					_, err := tx.CreateCollection(name, nil, columns()...)
+					return errors.Join(err, tx.DropCollection(name))
+				})
+				if err = errors.Join(err, d.state.Flush(), d.releaseLog()); err != nil {
+					return nil, err
+				}
+			}
+			return db, nil
+		},
 		Target: func() (driver.Target, func() (drivertest.Database, error), error) {
 			fs := vfs.NewMem()
 			target, err := NewTarget("db", small(fs))

@@ -136,6 +136,12 @@ func (db *DB) writeGroup(g *group) error {
 	db.log.Publish()
 	g.earliest = math.MaxInt64
 	db.queueMu.Unlock()
+	db.lagging.add(g.progress.LSN, int64(len(g.frame)))
+	if p := &db.opts.Lag; p.Bytes > 0 {
+		if lag, _ := db.lagging.lag(); p.exceeded(lag) {
+			db.checkLag()
+		}
+	}
 
 	b := db.state.NewBatch()
 	defer b.Close()

@@ -41,6 +41,10 @@ type identity struct {
 	// Acked is the last receipt, as of some seconds ago or of the last release
 	// of log files, whichever is later.
 	Acked *driver.Receipt `json:"acked,omitempty"`
+
+	// Detached is set while the log is not kept for an archive, because that fell
+	// too far behind.
+	Detached *Detached `json:"detached,omitempty"`
 }
 
 // restoredFrom says where a restored database's history begins.

@@ -20,6 +20,8 @@ type Info struct {
 
 	Archived bool            // whether an archive was attached
 	Acked    *driver.Receipt // the last receipt of an archive, from before the last Open too; nil for none
+	Lag      Lag             // how far the archive is behind; zero when none is attached
+	Detached *Detached       // the log is no longer kept for the archive; nil when it is
 	LogFrom  change.LSN      // the log is kept from this LSN on
 	LogBytes int64           // size of the log files
 }
@@ -33,11 +35,13 @@ func (db *DB) Info() Info {
 	db.retain.mu.Lock()
 	id := db.retain.identity
 	out.Acked = db.retain.receipt()
+	out.Detached = db.retain.detached
 	db.retain.mu.Unlock()
 	out.System, out.Created, out.Archived = id.System, id.Created, id.Archived
 	if id.Restored != nil {
 		out.Restored, out.RestoreAt = true, id.Restored.LSN
 	}
+	out.Lag, _ = db.lagging.lag()
 	e := db.log.Extent()
 	out.LogFrom, out.LogBytes = e.First, e.Bytes
 	return out

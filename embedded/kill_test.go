@@ -14,8 +14,13 @@ import (
 
 const killEnv = "TIDEMARK_TEST_KILL_DIR"
 
-// TestMain turns the test binary into the writer that TestKill kills.
+// TestMain turns the test binary into the writer that TestKill kills, or the
+// one that fills a disk.
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(fullEnv); dir != "" {
+		fullWriter(dir)
+		return
+	}
 	if dir := os.Getenv(killEnv); dir != "" {
 		if err := killedWriter(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -72,6 +72,9 @@ type Options struct {
 	// out, and so about how much log Open may have to replay; 0 means 32 MiB.
 	MemTableBytes int64
 
+	// Lag says what happens when an attached archive falls behind.
+	Lag LagPolicy
+
 	// Fatal is called, from any goroutine, when the state store can no longer
 	// write its own files, on a full disk for one, and the process can't go on.
 	// It should say so and exit; what was acknowledged is safe. nil, or when it
@@ -87,6 +90,9 @@ type Options struct {
 
 	// FS is the file system; nil means the operating system's.
 	FS vfs.FS
+
+	// elapsed is a clock that does not step.
+	elapsed func() time.Duration
 }
 
 const mostTxBytes = 256 << 20
@@ -111,8 +117,15 @@ func (o Options) withDefaults() (*Options, error) {
 	if o.CacheBytes < 0 || o.MemTableBytes < 0 || o.MemTableBytes >= 4<<30 {
 		return nil, fmt.Errorf("options CacheBytes %d and MemTableBytes %d must not be negative, the latter less than 4 GiB", o.CacheBytes, o.MemTableBytes)
 	}
+	if err := o.Lag.fill(); err != nil {
+		return nil, err
+	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.elapsed == nil {
+		began := time.Now()
+		o.elapsed = func() time.Duration { return time.Since(began) }
 	}
 	if o.Random == nil {
 		o.Random = rand.Reader

@@ -77,10 +77,10 @@ func (s *source) Ack(_ context.Context, through driver.Receipt) error {
 	if end, _ := s.log.End(); through.LSN > end {
 		return fmt.Errorf("acknowledged through LSN %d, the database ends at %d: %w", through.LSN, end, driver.ErrDiverged)
 	}
-	if err := s.db().attach(); err != nil {
+	if err := s.db().ack(through); err != nil {
 		return fmt.Errorf("acknowledge LSN %d: %w", through.LSN, err)
 	}
-	return s.db().ack(through)
+	return nil
 }
 
 func (s *source) Changes(ctx context.Context, after driver.Mark) (driver.Changes, error) {
@@ -92,7 +92,7 @@ func (s *source) Changes(ctx context.Context, after driver.Mark) (driver.Changes
 	}
 	t, err := s.log.Read(after.LSN)
 	if err != nil {
-		return nil, logErr(err)
+		return nil, s.db().lostErr(err)
 	}
 	c := &changes{db: s.db(), tail: t, last: after.LSN}
 	if err := c.find(ctx, after); err != nil {
@@ -125,7 +125,7 @@ func (c *changes) find(ctx context.Context, m driver.Mark) error {
 			return nil
 		})
 		if err != nil {
-			return logErr(err)
+			return c.db.lostErr(err)
 		}
 		if !more {
 			return fmt.Errorf("log ends at LSN %d, wanted %d: %w", at, m.LSN, driver.ErrLogLost)
@@ -161,7 +161,7 @@ func (c *changes) Next(ctx context.Context) (*change.Tx, error) {
 			return nil
 		})
 		if err != nil {
-			return nil, logErr(err)
+			return nil, c.db.lostErr(err)
 		}
 		if more {
 			continue

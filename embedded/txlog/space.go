@@ -133,6 +133,28 @@ type Extent struct {
 	Bytes int64      // size of the files
 }
 
+// Part is what one file of a log holds.
+type Part struct {
+	Last  change.LSN // the LSN of its last record; of what comes before it when it holds none
+	Bytes int64      // about how much of it is used
+}
+
+// Parts returns what the files of the published log hold, in order.
+func (l *Log) Parts() []Part {
+	files, durable := l.retained()
+	var out []Part
+	for i, f := range files {
+		switch {
+		case f.Number > durable.Number: // begun, nothing published
+		case f.Number == durable.Number:
+			out = append(out, Part{durable.LSN, durable.Offset - headerSize})
+		default:
+			out = append(out, Part{files[i+1].First - 1, f.size - headerSize})
+		}
+	}
+	return out
+}
+
 // Extent returns what the log holds now.
 func (l *Log) Extent() Extent {
 	files, _ := l.retained()
