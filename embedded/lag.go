@@ -20,6 +20,7 @@ type lagMeter struct {
 	on    bool          // guarded by mu; an archive is attached
 	parts []lagPart     // guarded by mu; not acknowledged, in log order
 	bytes int64         // guarded by mu; of parts
+	found int64         // guarded by mu; bytes that were not acknowledged when the count began
 	end   change.LSN    // guarded by mu; of the last part there ever was
 	moved chan struct{} // guarded by mu; closed when parts become fewer
 }
@@ -51,6 +52,7 @@ func (m *lagMeter) attach(log *txlog.Log, acked change.LSN) {
 			m.bytes += p.Bytes
 		}
 	}
+	m.found = m.bytes
 }
 
 // detach stops to count.
@@ -63,7 +65,7 @@ func (m *lagMeter) detach() {
 
 // clear forgets all parts. The caller holds mu.
 func (m *lagMeter) clear() {
-	m.parts, m.bytes = nil, 0
+	m.parts, m.bytes, m.found = nil, 0, 0
 	if m.moved != nil {
 		close(m.moved)
 		m.moved = nil
@@ -115,7 +117,7 @@ func (m *lagMeter) ack(through change.LSN) {
 func (m *lagMeter) lag() (Lag, <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l := Lag{Bytes: m.bytes}
+	l := Lag{Bytes: m.bytes, found: m.found}
 	if len(m.parts) > 0 {
 		l.Age = m.elapsed() - m.parts[0].since
 	}

@@ -50,7 +50,8 @@ type LagPolicy struct {
 	Action LagAction
 
 	// Bytes is the most log that is not acknowledged; 0 sets no limit. A part
-	// of the log that was there at Open counts by whole files.
+	// of the log that was there at Open counts by whole files; where that alone
+	// is too much, LagDetach waits until it has grown by an eighth of Bytes.
 	Bytes int64
 
 	// Age is the most that the oldest transaction which is not acknowledged may
@@ -85,15 +86,23 @@ func (p *LagPolicy) fill() error {
 // active reports whether there is something to watch.
 func (p *LagPolicy) active() bool { return p.Action != LagKeep }
 
-// exceeded reports whether the archive is too far behind.
+// exceeded reports whether the archive is too far behind. A log is not given up
+// before a capture had a chance: what was there already does not count by
+// itself.
 func (p *LagPolicy) exceeded(l Lag) bool {
-	return p.Bytes > 0 && l.Bytes > p.Bytes || p.Age > 0 && l.Age > p.Age
+	most := p.Bytes
+	if p.Action == LagDetach {
+		most = max(most, l.found+p.Bytes/8)
+	}
+	return p.Bytes > 0 && l.Bytes > most || p.Age > 0 && l.Age > p.Age
 }
 
 // Lag is how far an archive is behind its database.
 type Lag struct {
 	Bytes int64         // of log that is not acknowledged
 	Age   time.Duration // that the oldest transaction of it has waited since it was committed, or since Open
+
+	found int64 // of Bytes, what was there when the count began
 }
 
 func (l Lag) String() string {

@@ -14,6 +14,7 @@ import (
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/config"
 	"github.com/tidemarkdb/tidemark/driver"
+	"github.com/tidemarkdb/tidemark/embedded"
 )
 
 type captureFlags struct {
@@ -22,6 +23,7 @@ type captureFlags struct {
 	flushBytes byteFlag
 	flushAge   time.Duration
 	coverage   time.Duration
+	lag        lagFlags
 	set        *pflag.FlagSet
 }
 
@@ -61,6 +63,7 @@ func (f *captureFlags) add(cmd *cobra.Command) {
 	fl.Var(&f.flushBytes, "flush-bytes", "publish when so many bytes are waiting")
 	fl.DurationVar(&f.flushAge, "flush-age", time.Second, "publish when a change has waited this long")
 	fl.DurationVar(&f.coverage, "coverage-every", 10*time.Second, "while nothing changes, say so this often")
+	f.lag.add(fl)
 }
 
 // configured takes from the configuration what no flag says.
@@ -106,7 +109,9 @@ func runCapture(ctx context.Context, c *console, dbName, archiveName string, f c
 // error.
 func (c *console) withCapturer(ctx context.Context, dbName, archiveName string, f captureFlags,
 	fn func(context.Context, *capture.Capturer, *archive.Archive) error, after func(*archive.Archive) error) (err error) {
-	db, err := c.openDB(dbName, false)
+	db, err := c.openDBWith(dbName, false, func(db *config.Database) (embedded.LagPolicy, error) {
+		return f.lag.policy(c, f.set, db)
+	})
 	if err != nil {
 		return err
 	}

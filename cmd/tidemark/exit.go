@@ -84,6 +84,7 @@ var exits = []struct {
 	{merge.ErrDivergence, exitCorrupt},
 	{restore.ErrMismatch, exitCorrupt},
 	{embedded.ErrCorrupt, exitCorrupt},
+	{embedded.ErrArchiveLag, exitOther},
 	{restore.ErrPreflight, exitPreflight},
 	{storage.ErrUnavailable, exitMissing},
 	{storage.ErrNotFound, exitCorrupt}, // what a manifest announces is not there

@@ -132,8 +132,15 @@ func damaged(err error, archiveName string) error {
 // openDB opens a database, making it if create is set and it isn't there. name
 // may be a configured one.
 func (c *console) openDB(name string, create bool) (*embedded.DB, error) {
+	return c.openDBWith(name, create, c.lagPolicy)
+}
+
+// openDBWith opens a database that does what lag says while its archive is
+// behind; lag is given the database's configuration, or nil.
+func (c *console) openDBWith(name string, create bool, lag func(*config.Database) (embedded.LagPolicy, error)) (*embedded.DB, error) {
 	typed := name
-	switch db, err := c.named(name); {
+	db, err := c.named(name)
+	switch {
 	case err != nil:
 		return nil, err
 	case db != nil && db.Source == "":
@@ -141,11 +148,15 @@ func (c *console) openDB(name string, create bool) (*embedded.DB, error) {
 	case db != nil:
 		typed = db.Source
 	}
+	policy, err := lag(db)
+	if err != nil {
+		return nil, err
+	}
 	switch scheme, path, err := place(typed, "embedded"); {
 	case err != nil:
 		return nil, err
 	case scheme == "embedded":
-		db, err := embedded.Open(path, embedded.Options{MustExist: !create, Fatal: lastWords})
+		db, err := embedded.Open(path, embedded.Options{MustExist: !create, Fatal: lastWords, Lag: policy})
 		err = withTry(err, embedded.ErrNoDatabase, "tidemark db create "+shell(name)+" COLLECTION COLUMN:TYPE…")
 		return db, c.misspelt(err, name)
 	default:
