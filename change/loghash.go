@@ -14,6 +14,8 @@ type LogHasher struct {
 	begun bool   // h has seen some of the transaction
 }
 
+const fullHash = 16 << 10 // bytes
+
 // Begin starts a transaction after a log whose hash is prev.
 func (l *LogHasher) Begin(prev Hash, id TxID, commit Time, first LSN, records int64) {
 	l.begun = false
@@ -24,20 +26,39 @@ func (l *LogHasher) Begin(prev Hash, id TxID, commit Time, first LSN, records in
 
 // Add takes the next records of the transaction.
 func (l *LogHasher) Add(records []Record) {
-	const full = 16 << 10
 	for i := range records {
 		r := &records[i]
-		if len(r.Image) >= full {
+		if len(r.Image) >= fullHash {
 			l.buf = appendRecordHead(l.buf, r)
 			l.flush()
 			l.h.Write(r.Image)
 			continue
 		}
 		l.buf = append(appendRecordHead(l.buf, r), r.Image...)
-		if len(l.buf) >= full {
+		if len(l.buf) >= fullHash {
 			l.flush()
 		}
 	}
+}
+
+// BeginBytes starts a transaction after a log whose hash is prev, of which
+// AddBytes takes the canonical encoding; then Sum is as usual.
+func (l *LogHasher) BeginBytes(prev Hash) {
+	l.begun = false
+	l.buf = append(l.buf[:0], logDomain...)
+	l.buf = append(l.buf, prev[:]...)
+}
+
+// AddBytes takes the next bytes of the canonical encoding.
+func (l *LogHasher) AddBytes(b []byte) {
+	if len(l.buf)+len(b) >= fullHash {
+		l.flush()
+	}
+	if len(b) >= fullHash {
+		l.h.Write(b)
+		return
+	}
+	l.buf = append(l.buf, b...)
 }
 
 // AddTx takes the next transaction or piece of one, and returns the log hash

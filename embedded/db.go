@@ -145,7 +145,11 @@ const replayBatch = 4 << 20
 
 func (r *replay) run() error {
 	r.begin()
-	if err := r.db.log.Recover(r.LSN, r.tx); err != nil {
+	err := r.db.log.Recover(r.LSN, r.Hash, r.tx)
+	switch {
+	case errors.Is(err, txlog.ErrForeign):
+		return fmt.Errorf("%w: %w", r.foreign(), err)
+	case err != nil:
 		return logErr(err)
 	}
 	end, hash := r.db.log.End()
@@ -169,15 +173,8 @@ func (r *replay) begin() {
 }
 
 func (r *replay) tx(t txlog.Tx) error {
-	if t.Last() == r.seen && t.Hash != r.hash {
-		return r.foreign()
-	}
-	outcome, err := r.applier.Tx(t.Tx, t.Canonical)
-	if err != nil {
+	if _, err := r.applier.Tx(t.Tx, t.Canonical); err != nil {
 		return fmt.Errorf("replay: %w: %w", err, ErrCorrupt)
-	}
-	if outcome == apply.Skipped {
-		return nil
 	}
 	if r.applier.Hash != t.Hash {
 		return r.foreign()

@@ -21,8 +21,9 @@ type tested struct {
 	fs vfs.FS
 }
 
-func openTested(fs vfs.FS, mustExist bool) (drivertest.Database, error) {
+func openPieces(fs vfs.FS, mustExist bool, piece int64) (drivertest.Database, error) {
 	o := small(fs)
+	o.PieceBytes = piece
 	o.MustExist = mustExist
 	o.LogFileBytes = 2 << 10
 	db, err := Open("db", o)
@@ -86,8 +87,17 @@ func (d *tested) Show() (map[string][]string, error) {
 }
 
 func TestDriver(t *testing.T) {
+	// In pieces of the default size, and of a few records.
+	for piece, records := range map[int64]int{0: 0, 100: 30} {
+		t.Run(fmt.Sprint("pieces of ", piece), func(t *testing.T) { testDriver(t, piece, records) })
+	}
+}
+
+func testDriver(t *testing.T, piece int64, records int) {
+	openTested := func(fs vfs.FS, mustExist bool) (drivertest.Database, error) { return openPieces(fs, mustExist, piece) }
 	drivertest.Run(t, drivertest.Suite{
-		Open: func() (drivertest.Database, error) { return openTested(vfs.NewMem(), false) },
+		Piece: records,
+		Open:  func() (drivertest.Database, error) { return openTested(vfs.NewMem(), false) },
 		Reopen: func(db drivertest.Database) (drivertest.Database, error) {
 			if err := db.Close(); err != nil {
 				return nil, err

@@ -65,6 +65,10 @@ type Options struct {
 	// times its size of memory.
 	MaxTxBytes int64
 
+	// PieceBytes is the size of an encoded transaction from which on a capture
+	// gets it in pieces, so that it need not fit into memory; 0 means 2 MiB.
+	PieceBytes int64
+
 	// CacheBytes is the size of the block cache; 0 means 64 MiB.
 	CacheBytes int64
 
@@ -106,6 +110,7 @@ func (o Options) withDefaults() (*Options, error) {
 	}
 	orElse(&o.LogFileBytes, 16<<20)
 	orElse(&o.MaxTxBytes, mostTxBytes)
+	orElse(&o.PieceBytes, 2<<20)
 	orElse(&o.CacheBytes, 64<<20)
 	orElse(&o.MemTableBytes, 32<<20)
 	if o.LogFileBytes < txlog.MinFileBytes || o.LogFileBytes > txlog.MaxFileBytes {
@@ -113,6 +118,9 @@ func (o Options) withDefaults() (*Options, error) {
 	}
 	if o.MaxTxBytes < 0 || o.MaxTxBytes > mostTxBytes {
 		return nil, fmt.Errorf("option MaxTxBytes is %d, want 1 to %d", o.MaxTxBytes, mostTxBytes)
+	}
+	if o.PieceBytes < 0 || o.PieceBytes > mostTxBytes {
+		return nil, fmt.Errorf("option PieceBytes is %d, want 1 to %d", o.PieceBytes, mostTxBytes)
 	}
 	if o.CacheBytes < 0 || o.MemTableBytes < 0 || o.MemTableBytes >= 4<<30 {
 		return nil, fmt.Errorf("options CacheBytes %d and MemTableBytes %d must not be negative, the latter less than 4 GiB", o.CacheBytes, o.MemTableBytes)

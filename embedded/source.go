@@ -90,11 +90,11 @@ func (s *source) Changes(ctx context.Context, after driver.Mark) (driver.Changes
 	if end, _ := s.log.End(); after.LSN > end {
 		return nil, fmt.Errorf("the archive is at LSN %d, the database ends at %d: %w", after.LSN, end, driver.ErrDiverged)
 	}
-	t, err := s.log.Read(after.LSN)
+	t, err := s.log.Read(after.LSN, s.opts.PieceBytes)
 	if err != nil {
 		return nil, s.db().lostErr(err)
 	}
-	c := &changes{db: s.db(), tail: t, last: after.LSN}
+	c := &changes{db: s.db(), tail: t}
 	if err := c.find(ctx, after); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
@@ -103,34 +103,25 @@ func (s *source) Changes(ctx context.Context, after driver.Mark) (driver.Changes
 
 // changes reads the log for one goroutine.
 type changes struct {
-	db    *DB
-	tail  *txlog.Reader
-	last  change.LSN // of what Next has returned
-	queue []*change.Tx
+	db   *DB
+	tail *txlog.Reader
 }
 
 // find reads up to a mark and checks that it is one of this history.
 func (c *changes) find(ctx context.Context, m driver.Mark) error {
-	at, hash := c.tail.LSN(), c.tail.Hash()
-	for at < m.LSN {
+	for c.tail.LSN() < m.LSN {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		more, err := c.tail.Next(func(t txlog.Tx) error {
-			if at < m.LSN {
-				at, hash = t.Last(), t.Hash
-			} else {
-				c.queue = append(c.queue, t.Tx)
-			}
-			return nil
-		})
+		t, err := c.tail.Next()
 		if err != nil {
 			return c.db.lostErr(err)
 		}
-		if !more {
-			return fmt.Errorf("log ends at LSN %d, wanted %d: %w", at, m.LSN, driver.ErrLogLost)
+		if t == nil {
+			return fmt.Errorf("log ends at LSN %d, wanted %d: %w", c.tail.LSN(), m.LSN, driver.ErrLogLost)
 		}
 	}
+	at, hash := c.tail.LSN(), c.tail.Hash()
 	switch {
 	case at != m.LSN:
 		return fmt.Errorf("LSN %d lies inside a transaction that ends at %d: %w", m.LSN, at, driver.ErrDiverged)
@@ -148,23 +139,12 @@ func (c *changes) Next(ctx context.Context) (*change.Tx, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if len(c.queue) > 0 {
-			t := c.queue[0]
-			c.queue[0] = nil
-			c.queue = c.queue[1:]
-			c.last = t.Last()
-			return t, nil
-		}
-		c.queue = c.queue[:0]
-		more, err := c.tail.Next(func(t txlog.Tx) error {
-			c.queue = append(c.queue, t.Tx)
-			return nil
-		})
+		t, err := c.tail.Next()
 		if err != nil {
 			return nil, c.db.lostErr(err)
 		}
-		if more {
-			continue
+		if t != nil {
+			return t, nil
 		}
 		if moved := c.db.log.Moved(c.tail.LSN()); moved != nil {
 			select {
@@ -187,7 +167,7 @@ func (c *changes) Coverage(context.Context) (change.Time, bool, error) {
 	if c.db.usable() != nil {
 		return 0, false, nil // a commit that failed may be there after the next Open
 	}
-	if end, _ := c.db.log.End(); end != c.last {
+	if end, _ := c.db.log.End(); end != c.tail.LSN() {
 		return 0, false, nil
 	}
 	return min(earliest, now) - 1, true, nil

@@ -235,7 +235,7 @@ func (s *Suite) pieces(t *testing.T) {
 		ops = append(ops, putOp(1000+i))
 	}
 	do(t, db, ops...)
-	do(t, db, putOp(1))
+	do(t, db, putOp(9999))
 	before := marks[len(marks)-1]
 	ctx := context.Background()
 	var first *change.Tx

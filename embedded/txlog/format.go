@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
 
 	"github.com/tidemarkdb/tidemark/change"
 )
@@ -135,20 +136,49 @@ func (k *frameKey) open(b []byte, off int64) (payload []byte, n uint64, ok bool)
 	return frame[frameHeaderSize:], binary.LittleEndian.Uint64(frame[16:]), true
 }
 
-// findFrame returns the offset of the first whole frame at or after off, or -1.
-func (k *frameKey) findFrame(file []byte, off int64) int64 {
-	for off < int64(len(file)) {
-		i := bytes.Index(file[off:], []byte(frameMagic))
-		if i < 0 {
-			return -1
+func frameSum(header []byte) uint32    { return binary.LittleEndian.Uint32(header[4:]) }
+func frameNumber(header []byte) uint64 { return binary.LittleEndian.Uint64(header[16:]) }
+
+// findFrame returns the offset of the first whole frame of a file of this size
+// at or after off, or -1.
+func (k *frameKey) findFrame(f io.ReaderAt, size, off int64) (int64, error) {
+	buf := make([]byte, min(readChunk, max(size-off, 0)))
+	for off < size {
+		n, err := f.ReadAt(buf[:min(int64(len(buf)), size-off)], off)
+		if n == 0 {
+			return -1, ignoreEOF(err)
 		}
-		off += int64(i)
-		if _, _, ok := k.open(file[off:], off); ok {
-			return off
+		b := buf[:n]
+		for at := 0; ; at++ {
+			i := bytes.Index(b[at:], []byte(frameMagic))
+			if i < 0 {
+				break
+			}
+			at += i
+			if ok, err := k.wholeAt(f, size, off+int64(at)); ok || err != nil {
+				return off + int64(at), err
+			}
 		}
-		off++
+		if off+int64(n) >= size {
+			break
+		}
+		off += int64(max(n-len(frameMagic)+1, 1)) // one may lie across
 	}
-	return -1
+	return -1, nil
+}
+
+// wholeAt reports whether a whole frame lies at an offset.
+func (k *frameKey) wholeAt(f io.ReaderAt, size, off int64) (bool, error) {
+	var header [frameHeaderSize]byte
+	if n, err := f.ReadAt(header[:], off); n < len(header) {
+		return false, ignoreEOF(err)
+	}
+	frame := k.frameSize(header[:])
+	if frame == 0 || frame > size-off {
+		return false, nil
+	}
+	_, ok, err := k.prove(f, off, frame, readChunk, func(uint32) {})
+	return ok, err
 }
 
 // place is a place in the log between two frames.
@@ -164,58 +194,78 @@ func (h *header) start() place {
 	return place{Number: h.Number, Offset: headerSize, LSN: h.First - 1, Hash: h.Hash}
 }
 
-// Tx is a transaction of the log. It and what it points to are the receiver's
-// to keep and must not be modified.
+// Tx is a whole transaction of the log. It and what it points to are the
+// receiver's to keep and must not be modified.
 type Tx struct {
 	*change.Tx
 	Canonical []byte      // its encoding
 	Hash      change.Hash // log hash through it
 }
 
-// walk calls each for every transaction in a file's content, in order, and
-// returns where the last whole frame ends. What follows there is a torn tail,
-// unless a whole frame follows it: that is [ErrCorrupt].
-func walk(file []byte, h *header, each func(t Tx) error) (place, error) {
-	k := frameKey{h.Database, h.Number}
-	end := h.start()
+// walk calls each for every transaction after an LSN in a file of this size, in
+// order, and returns where the last whole frame ends. What follows there is a
+// torn tail, unless a whole frame follows it: that is [ErrCorrupt]. What lies
+// at or before the LSN is read in little memory; when it ends there with
+// another log hash, that is [ErrForeign].
+func walk(f io.ReaderAt, size int64, h *header, after change.LSN, hash change.Hash, each func(t Tx) error) (place, error) {
+	s := scanner{f: f, key: frameKey{h.Database, h.Number}, piece: readChunk, at: h.start()}
+	if err := s.meets(after, hash); err != nil {
+		return s.at, err
+	}
 	for {
-		payload, n, ok := k.open(file[end.Offset:], end.Offset)
-		if !ok || n != end.Frame+1 {
-			if later := k.findFrame(file, end.Offset); later >= 0 {
-				return end, fmt.Errorf("frame %d at offset %d is damaged, a whole one follows at %d: %w", end.Frame+1, end.Offset, later, ErrCorrupt)
+		ok, err := s.open(size)
+		if err != nil {
+			return s.at, err
+		}
+		if !ok {
+			later, err := s.key.findFrame(f, size, s.at.Offset)
+			if err == nil && later >= 0 {
+				err = fmt.Errorf("frame %d at offset %d is damaged, a whole one follows at %d: %w", s.at.Frame+1, s.at.Offset, later, ErrCorrupt)
 			}
-			return end, nil
+			return s.at, err
 		}
-		size := int64(frameHeaderSize + len(payload))
-		if err := splitFrame(payload, &end, each); err != nil {
-			return end, fmt.Errorf("frame %d at offset %d: %w", n, end.Offset, err)
+		if err := s.walkFrame(after, hash, each); err != nil {
+			return s.at, fmt.Errorf("frame %d at offset %d: %w", s.at.Frame+1, s.at.Offset, err)
 		}
-		end.Frame = n
-		end.Offset += size
-		if end.Offset >= int64(len(file)) {
-			return end, nil
+		if s.at.Offset >= size {
+			return s.at, nil
 		}
 	}
 }
 
-// splitFrame calls each for the transactions of a frame that follows on end,
-// and moves end's LSN and hash on.
-func splitFrame(payload []byte, end *place, each func(t Tx) error) error {
-	for len(payload) > 0 {
-		t, rest, err := change.DecodeTx(payload)
+// walkFrame is walk for one frame.
+func (s *scanner) walkFrame(after change.LSN, hash change.Hash, each func(t Tx) error) error {
+	for s.between() {
+		head, _, err := s.peek()
 		if err != nil {
-			return fmt.Errorf("%w: %w", err, ErrCorrupt)
-		}
-		if t.First() != end.LSN+1 {
-			return fmt.Errorf("transaction starts at LSN %d, want %d: %w", t.First(), end.LSN+1, ErrCorrupt)
-		}
-		canonical := payload[:len(payload)-len(rest)]
-		end.LSN = t.Last()
-		end.Hash = change.LogHash(end.Hash, canonical)
-		if err := each(Tx{t, canonical, end.Hash}); err != nil {
 			return err
 		}
-		payload = rest
+		if head.Last() > after {
+			t, err := s.whole()
+			if err == nil {
+				err = each(t)
+			}
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		for t := (*change.Tx)(nil); t == nil || t.After > 0; {
+			if t, err = s.next(); err != nil {
+				return err
+			}
+		}
+		if err := s.meets(after, hash); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// meets compares the log hash, where the scanner stands at the LSN.
+func (s *scanner) meets(lsn change.LSN, hash change.Hash) error {
+	if s.at.LSN == lsn && s.at.Hash != hash {
+		return fmt.Errorf("log hash at LSN %d is %s, wanted %s: %w", lsn, s.at.Hash, hash, ErrForeign)
 	}
 	return nil
 }

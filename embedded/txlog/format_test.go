@@ -53,13 +53,13 @@ func TestGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	l, _ := mustRecover(t, o)
-	_, err = walk(want, &h, func(tx Tx) error {
+	_, err = walk(bytes.NewReader(want), int64(len(want)), &h, 0, change.Hash{}, func(tx Tx) error {
 		return l.Append(append(NewFrame(nil), tx.Canonical...), 1, tx.Last(), tx.Hash)
 	})
 	if err := errors.Join(err, l.Close()); err != nil {
 		t.Fatal(err)
 	}
-	got, err := l.readFile(1)
+	got, err := readFile(o.FS, l.path(1))
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("the log file is not that of testdata: %v\n%s", err, hex.Dump(got))
 	}
@@ -108,7 +108,7 @@ func FuzzWalk(f *testing.F) {
 		f.Fatal(ok, err)
 	}
 	var written []string
-	if _, err := walk(file, &h, func(t Tx) error { written = append(written, string(t.Canonical)); return nil }); err != nil || len(written) != 3 {
+	if _, err := walk(bytes.NewReader(file), int64(len(file)), &h, 0, change.Hash{}, func(t Tx) error { written = append(written, string(t.Canonical)); return nil }); err != nil || len(written) != 3 {
 		f.Fatal(len(written), err)
 	}
 	f.Add(file)
@@ -119,7 +119,7 @@ func FuzzWalk(f *testing.F) {
 			return
 		}
 		n := 0
-		end, err := walk(b, &h, func(tx Tx) error {
+		end, err := walk(bytes.NewReader(b), int64(len(b)), &h, 0, change.Hash{}, func(tx Tx) error {
 			if n >= len(written) || string(tx.Canonical) != written[n] {
 				return fmt.Errorf("transaction %d was not written", n)
 			}

@@ -3,7 +3,6 @@ package txlog
 import (
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +16,9 @@ import (
 var (
 	// ErrCorrupt says that files of the log are damaged or missing.
 	ErrCorrupt = errors.New("log is damaged")
+
+	// ErrForeign says that the log is not the one that an LSN and log hash are of.
+	ErrForeign = errors.New("log is of another history")
 
 	// ErrReleased says that the part of the log that was asked for was released.
 	ErrReleased = errors.New("that part of the log is gone")
@@ -180,32 +182,21 @@ func (l *Log) checkUnused(number uint64, last bool) error {
 	if !last {
 		return fmt.Errorf("its header is damaged: %w", ErrCorrupt)
 	}
-	b, err := l.readFile(number)
-	if err != nil {
-		return err
-	}
-	k := frameKey{l.id, number}
-	if off := k.findFrame(b, 0); off >= 0 {
-		return fmt.Errorf("its header is damaged, a whole frame lies at offset %d: %w", off, ErrCorrupt)
-	}
-	return nil
-}
-
-func (l *Log) readFile(number uint64) ([]byte, error) {
 	f, err := l.fs.Open(l.path(number))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	b := make([]byte, info.Size())
-	if _, err := io.ReadFull(f, b); err != nil {
-		return nil, err
+	k := frameKey{l.id, number}
+	off, err := k.findFrame(f, info.Size(), 0)
+	if err == nil && off >= 0 {
+		err = fmt.Errorf("its header is damaged, a whole frame lies at offset %d: %w", off, ErrCorrupt)
 	}
-	return b, nil
+	return err
 }
 
 // Append writes a frame and makes it durable, in the next file when it does not

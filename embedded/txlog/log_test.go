@@ -3,6 +3,7 @@ package txlog
 import (
 	"bytes"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -24,13 +25,13 @@ func testLog(t *testing.T, fs vfs.FS) Options {
 
 // recoverLog opens and recovers a log, and returns the LSNs at which its
 // transactions end.
-func recoverLog(o Options, after change.LSN) (*Log, []change.LSN, error) {
+func recoverLog(o Options, after change.LSN, hash change.Hash) (*Log, []change.LSN, error) {
 	l, err := Open(o)
 	if err != nil {
 		return nil, nil, err
 	}
 	var lasts []change.LSN
-	err = l.Recover(after, func(tx Tx) error { lasts = append(lasts, tx.Last()); return nil })
+	err = l.Recover(after, hash, func(tx Tx) error { lasts = append(lasts, tx.Last()); return nil })
 	if err != nil {
 		return nil, nil, errors.Join(err, l.Close())
 	}
@@ -39,7 +40,7 @@ func recoverLog(o Options, after change.LSN) (*Log, []change.LSN, error) {
 
 func mustRecover(t *testing.T, o Options) (*Log, []change.LSN) {
 	t.Helper()
-	l, lasts, err := recoverLog(o, 0)
+	l, lasts, err := recoverLog(o, 0, change.Hash{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,11 +66,20 @@ func mustClose(t *testing.T, l *Log) {
 	}
 }
 
+func readFile(fs vfs.FS, name string) ([]byte, error) {
+	f, err := fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(f)
+	return b, errors.Join(err, f.Close())
+}
+
 // damage applies fn to the content of a log's only file.
 func damage(t *testing.T, o Options, fn func(b []byte, frames []int64) []byte) {
 	t.Helper()
 	l := newLog(o)
-	b, err := l.readFile(1)
+	b, err := readFile(o.FS, l.path(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +135,7 @@ func TestTornTailAndCorruption(t *testing.T) {
 			}
 			mustClose(t, l)
 			damage(t, o, c.fn)
-			l, got, err := recoverLog(o, 0)
+			l, got, err := recoverLog(o, 0, change.Hash{})
 			if c.want < 0 {
 				if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), suffix) || !strings.Contains(err.Error(), "offset") {
 					t.Fatalf("%v, want ErrCorrupt with file and offset", err)
@@ -151,23 +161,26 @@ func TestTornTailAndCorruption(t *testing.T) {
 func TestFiles(t *testing.T) {
 	o := testLog(t, vfs.NewMem())
 	l, _ := mustRecover(t, o)
-	r, err := l.Read(0)
+	r, err := l.Read(0, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
 	read := 0
 	readAll := func() {
 		for {
-			more, err := r.Next(func(Tx) error { read++; return nil })
+			tx, err := r.Next()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !more {
+			if tx == nil {
 				return
 			}
+			read++
 		}
 	}
+	var before change.Hash // of the last transaction
 	for i := range 40 {
+		before = l.end.Hash
 		appendTx(t, l, 200)
 		if readAll(); read != i {
 			t.Fatalf("read %d frames, %d are published", read, i)
@@ -187,7 +200,7 @@ func TestFiles(t *testing.T) {
 	if l.Moved(39) != nil {
 		t.Error("Moved wants to wait for what is there")
 	}
-	if _, err := l.Read(0); !errors.Is(err, ErrReleased) {
+	if _, err := l.Read(0, 1<<20); !errors.Is(err, ErrReleased) {
 		t.Errorf("Read of what was released: %v", err)
 	}
 	e := l.Extent()
@@ -199,11 +212,14 @@ func TestFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if _, _, err := recoverLog(o, 0); !errors.Is(err, ErrCorrupt) {
+	if _, _, err := recoverLog(o, 0, change.Hash{}); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("Recover of what was released: %v", err)
 	}
-	l, lasts, err := recoverLog(o, 39)
-	if err != nil || !slices.Contains(lasts, 40) || lasts[0] <= e.First-1 {
+	if _, _, err := recoverLog(o, 39, hash); !errors.Is(err, ErrForeign) {
+		t.Errorf("Recover after an LSN with another log hash: %v", err)
+	}
+	l, lasts, err := recoverLog(o, 39, before)
+	if err != nil || !slices.Equal(lasts, []change.LSN{40}) {
 		t.Fatalf("recovered %v: %v", lasts, err)
 	}
 	if again, h := l.End(); again != end || h != hash {

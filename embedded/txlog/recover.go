@@ -21,23 +21,20 @@ func fileFor(files []file, after change.LSN) int {
 	return i - 1
 }
 
-// Recover calls each for every transaction from the file on that holds the one
-// just after an LSN (so for some at or before it too), checks that the log is
-// whole up to its end, wipes a torn tail, makes and shows that end durable, and
-// readies the log for Append. It returns [ErrCorrupt] naming file and offset, or
-// what each returned. After an error the log can only be closed.
-func (l *Log) Recover(after change.LSN, each func(t Tx) error) error {
+// Recover calls each for every transaction that ends after an LSN, checks that
+// the log is whole up to its end, wipes a torn tail, makes and shows that end
+// durable, and readies the log for Append. hash is the log hash through the LSN.
+// It returns [ErrCorrupt] naming file and offset, [ErrForeign] where the log has
+// another hash at the LSN, or what each returned. After an error the log can
+// only be closed.
+func (l *Log) Recover(after change.LSN, hash change.Hash, each func(t Tx) error) error {
 	i := fileFor(l.files, after)
 	if i < 0 {
 		return fmt.Errorf("log in %s starts at LSN %d, the state ends at %d: files are missing: %w", l.dir, l.files[0].First, after, ErrCorrupt)
 	}
 	for ; i < len(l.files); i++ {
 		h := &l.files[i].header
-		b, err := l.readFile(h.Number)
-		if err != nil {
-			return l.fileErr(h.Number, err)
-		}
-		end, err := walk(b, h, each)
+		end, size, err := l.walkFile(h, after, hash, each)
 		if err != nil {
 			return l.fileErr(h.Number, err)
 		}
@@ -47,31 +44,61 @@ func (l *Log) Recover(after change.LSN, each func(t Tx) error) error {
 			}
 			continue
 		}
-		return l.resume(b, end)
+		return l.resume(size, end)
 	}
 	return nil
 }
 
-// resume opens the last file for append at its end, and wipes a torn tail.
-func (l *Log) resume(content []byte, end place) error {
+func (l *Log) walkFile(h *header, after change.LSN, hash change.Hash, each func(t Tx) error) (end place, size int64, err error) {
+	f, err := l.fs.Open(l.path(h.Number))
+	if err != nil {
+		return end, 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return end, 0, err
+	}
+	end, err = walk(f, info.Size(), h, after, hash, each)
+	return end, info.Size(), err
+}
+
+// resume opens the last file, of this size, for append at its end, and wipes a
+// torn tail.
+func (l *Log) resume(size int64, end place) error {
 	f, err := l.fs.OpenReadWrite(l.path(end.Number), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
 	}
-	tail := content[min(end.Offset, int64(len(content))):]
-	torn := slices.IndexFunc(tail, func(c byte) bool { return c != 0 })
-	if torn >= 0 {
-		clear(tail)
-		if _, err := f.WriteAt(tail, end.Offset); err != nil {
-			f.Close()
-			return l.fileErr(end.Number, err)
-		}
+	err = wipe(f, end.Offset, size)
+	if err == nil {
+		// What a killed process wrote may be readable and not yet durable.
+		err = f.Sync()
 	}
-	// What a killed process wrote may be readable and not yet durable.
-	if err := f.Sync(); err != nil {
+	if err != nil {
 		f.Close()
 		return l.fileErr(end.Number, err)
 	}
 	l.f, l.end, l.durable = f, end, end
+	return nil
+}
+
+// wipe writes zeros over what is not zero from off on.
+func wipe(f vfs.File, off, size int64) error {
+	buf := make([]byte, min(readChunk, max(size-off, 0)))
+	for off < size {
+		n, err := f.ReadAt(buf[:min(int64(len(buf)), size-off)], off)
+		if n == 0 {
+			return ignoreEOF(err)
+		}
+		b := buf[:n]
+		if slices.IndexFunc(b, func(c byte) bool { return c != 0 }) >= 0 {
+			clear(b)
+			if _, err := f.WriteAt(b, off); err != nil {
+				return err
+			}
+		}
+		off += int64(n)
+	}
 	return nil
 }
