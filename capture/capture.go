@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidemarkdb/tidemark/archive"
@@ -89,7 +90,8 @@ type Capturer struct {
 	o       Options
 
 	inbox   inbox
-	stopped chan struct{} // closed when Run returns
+	claimed atomic.Pointer[archive.Session] // once the epoch is claimed
+	stopped chan struct{}                   // closed when Run returns
 }
 
 // New returns a capturer; nothing happens before Run.
@@ -124,6 +126,7 @@ func (c *Capturer) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.claimed.Store(session)
 	r := newRun(c, ch, session)
 	c.o.Log.Info("capturing", "epoch", session.Epoch(), "lsn", r.read.LSN)
 	err = r.loop(ctx)

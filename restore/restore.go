@@ -297,8 +297,14 @@ func confirm(state *chain.State, lsn change.LSN, got []chain.CollectionDigest) (
 	if got == nil {
 		return false, nil
 	}
+	return compare(shown(state, lsn), lsn, got)
+}
+
+// compare holds the digests that a state yields against those that the source
+// showed at an LSN, and reports whether it showed all of them.
+func compare(want []chain.CollectionDigest, lsn change.LSN, got []chain.CollectionDigest) (bool, error) {
 	seen := make(map[change.CollectionID]bool)
-	for _, want := range shown(state, lsn) {
+	for _, want := range want {
 		i := slices.IndexFunc(got, func(g chain.CollectionDigest) bool { return g.Collection == want.Collection })
 		if i < 0 {
 			return false, fmt.Errorf("collection %d at LSN %d: the source had %d rows with digest %s, the archive yields no such collection: %w",

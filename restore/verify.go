@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -29,7 +30,7 @@ const (
 	LevelRecords                  // every record decodes; LSNs, transactions, counts, order, log hash and digests are as announced
 )
 
-var levelNames = map[Level]string{LevelChain: "chain", LevelObjects: "objects", LevelRecords: "records"}
+var levelNames = map[Level]string{LevelChain: chain.VerifyChain, LevelObjects: chain.VerifyObjects, LevelRecords: chain.VerifyRecords}
 
 func (l Level) String() string { return levelNames[l] }
 
@@ -51,6 +52,11 @@ type Report struct {
 	Bytes     int64             `json:"bytes"`   // of packs: stored size
 	Records   int64             `json:"records"` // decoded, at level records
 	Findings  []archive.Finding `json:"findings"`
+	Lost      []chain.Lost      `json:"lost,omitempty"`  // what of the log they make unreadable
+	Bases     []chain.LostBase  `json:"bases,omitempty"` // and which snapshots
+	Through   chain.Seq         `json:"through"`         // the last manifest that was proved
+	Started   change.Time       `json:"started"`
+	Elapsed   time.Duration     `json:"elapsed_ns"`
 }
 
 // OK reports whether nothing is wrong.
@@ -61,6 +67,8 @@ type VerifyOptions struct {
 	Level    Level                 // default LevelObjects
 	Parallel int                   // packs read at once; default 4
 	Progress func(done, all int64) // packs; called from several goroutines
+	Memory   int64                 // bytes for working out states at level records; default 512 MiB
+	TempDir  string                // where that spills; default the system's
 }
 
 // Verify proves what the archive holds and reports everything that is wrong,
@@ -74,20 +82,39 @@ func Verify(ctx context.Context, a *archive.Archive, o VerifyOptions) (*Report, 
 	if o.Parallel <= 0 {
 		o.Parallel = 4
 	}
+	began := time.Now()
 	links, err := a.VerifyChain(ctx)
 	if err != nil {
 		return nil, err
 	}
 	v := &verifier{a: a, o: o, known: make(map[string]bool), report: Report{Level: o.Level.String(),
-		Manifests: links.Manifests, Objects: links.Objects, Bytes: links.Bytes, Findings: links.Findings}}
+		Manifests: links.Manifests, Objects: links.Objects, Bytes: links.Bytes, Findings: links.Findings, Started: change.TimeOf(began)}}
 	for _, f := range links.Findings {
 		v.known[f.Key] = true
 	}
-	if o.Level > LevelChain && links.State != nil {
-		err = v.packs(ctx, links.State)
+	if links.State != nil {
+		v.report.Through = links.State.Seq
+		err = v.state(ctx, links.State)
 	}
 	slices.SortStableFunc(v.report.Findings, func(a, b archive.Finding) int { return strings.Compare(a.Key, b.Key) })
+	v.report.Elapsed = time.Since(began)
 	return &v.report, err
+}
+
+// state checks what a chain announces, and says what is lost of it.
+func (v *verifier) state(ctx context.Context, s *chain.State) error {
+	if v.o.Level > LevelChain {
+		if err := v.packs(ctx, s); err != nil {
+			return err
+		}
+	}
+	if err := v.losses(ctx, s); err != nil {
+		return err
+	}
+	if v.o.Level >= LevelRecords {
+		return v.digests(ctx, s)
+	}
+	return nil
 }
 
 type verifier struct {
@@ -124,12 +151,12 @@ func (v *verifier) packs(ctx context.Context, s *chain.State) error {
 		if err != nil {
 			return errors.Join(err, g.Wait())
 		}
-		seg, prev := &segmentCheck{v: v, seq: at.Seq, key: chain.ManifestKey(s.Timeline, at.Seq), want: &at.Body}, before
+		seg, prev := &segmentCheck{v: v, seq: at.Seq, key: at.Key(), want: &at.Body}, before
 		last, before = at.Body.Last, at.Body.LogHash
 		g.Go(func() error { return seg.run(ctx, prev) })
 	}
 	for i := range s.Snapshots {
-		base := newBaseCheck(v, s.Snapshots[i].Seq, chain.ManifestKey(s.Timeline, s.Snapshots[i].Seq), &s.Snapshots[i].Body)
+		base := newBaseCheck(v, s.Snapshots[i].Seq, s.Snapshots[i].Key(), &s.Snapshots[i].Body)
 		for n := range base.want.Runs {
 			g.Go(func() error { return base.run(ctx, n) })
 		}
