@@ -51,6 +51,7 @@ var layers = map[string]int{
 	"flatfile": 4,
 
 	"bench":         5,
+	"drill":         5,
 	"internal/demo": 5,
 
 	".": 5, // the library in two calls
