@@ -47,6 +47,7 @@ var layers = map[string]int{
 	"kit":      4,
 	"capture":  4,
 	"history":  4,
+	"draw":     4,
 	"restore":  4,
 	"flatfile": 4,
 
