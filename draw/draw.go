@@ -28,11 +28,12 @@ type glyphs struct {
 	ok, failed             rune
 	leave, down, turn      rune // of a fork: on the parent, on the way, at the child
 	tick, rule, more, cut  rune
+	lost                   rune
 }
 
 var (
-	plain = glyphs{'=', '/', '.', '>', '^', '*', 'v', 'X', '+', '|', '`', '|', '-', '#', '~'}
-	fancy = glyphs{'━', '╱', '·', '▶', '▲', '◆', '✓', '✗', '┳', '┃', '┗', '┬', '─', '#', '…'}
+	plain = glyphs{'=', '/', '.', '>', '^', '*', 'v', 'X', '+', '|', '`', '|', '-', '#', '~', 'x'}
+	fancy = glyphs{'━', '╱', '·', '▶', '▲', '◆', '✓', '✗', '┳', '┃', '┗', '┬', '─', '#', '…', '╳'}
 )
 
 // picture is what is being drawn.
@@ -158,8 +159,6 @@ func (p *picture) lane(l *Lane, at map[chain.TimelineID]int) {
 			if to > from || len(l.Stretches) == 1 {
 				p.fill(band, from, to, p.empty)
 			}
-		default:
-			p.fill(band, from, to, p.gap)
 		}
 	}
 	p.gaps(band, l)
@@ -177,13 +176,24 @@ func (p *picture) lane(l *Lane, at map[chain.TimelineID]int) {
 	p.marks(l)
 }
 
-// gaps draws the gaps again, over neighbours that share a column: none is so
-// short that it is not seen.
+// gaps draws what is missing: between the columns of the moments before and
+// after it, and over a neighbour where there is no column between, so that
+// nothing is so short that it is not seen.
 func (p *picture) gaps(band []rune, l *Lane) {
 	for _, s := range l.Stretches {
-		if s.Kind == recovery.StretchGap {
-			p.fill(band, p.column(s.From), p.column(s.To), p.gap)
+		sign := p.gap
+		switch s.Kind {
+		case recovery.StretchGap:
+		case recovery.StretchLost:
+			sign = p.lost
+		default:
+			continue
 		}
+		from, to := p.column(s.From), p.column(s.To)
+		if to-from > 1 {
+			from, to = from+1, to-1
+		}
+		p.fill(band, from, to, sign)
 	}
 }
 

@@ -47,10 +47,14 @@ func pictures(t testing.TB) map[string][]Lane {
 			{Kind: DrillOK, Time: on("18 04:00")}, {Kind: DrillFailed, Time: on("20 04:00")}, {Kind: DrillOK, Time: on("20 04:05")}}}
 	fix := Lane{Name: "fix", Parent: "main", Fork: on("18 12:00"), Stretches: []recovery.Stretch{stretch(ok, on("18 12:00"), on("21 08:00"))},
 		Marks: []Mark{{Kind: Snapshot, Time: on("18 13:00")}}}
+	lost := Lane{Name: "main", Stretches: []recovery.Stretch{stretch(ok, on("15 02:00"), on("15 08:00")), stretch(recovery.StretchLost, on("15 08:00"), on("15 08:01")),
+		stretch(ok, on("15 08:01"), on("15 12:00"))}}
+	unread := Lane{Name: "next", Parent: "main", Fork: on("15 10:00"), Broken: "manifest 3 is missing"}
 	second := Lane{Name: "second-try-with-a-long-name", Parent: "main", Fork: on("17 00:00"), Stretches: []recovery.Stretch{stretch(ok, on("17 00:00"), on("20 08:00"))}}
 	again := Lane{Name: "fix-2", Parent: "fix", Fork: on("20 00:00"), Stretches: []recovery.Stretch{stretch(ok, on("20 00:00"), on("22 12:00"))}, Capturing: true}
 	return map[string][]Lane{
 		"week":   {week},
+		"lost":   {lost, unread},
 		"forks":  {week, second, fix, again},
 		"moment": {{Name: "main", Stretches: []recovery.Stretch{stretch(ok, on("15 02:00:11"), on("15 02:00:11"))}}},
 		"minute": {{Name: "main", Stretches: []recovery.Stretch{stretch(ok, on("15 02:00:11.25"), on("15 02:01:30.5"))}, Marks: []Mark{{Kind: Label, Time: on("15 02:01:00"), Name: "x"}}}},

@@ -105,7 +105,7 @@ func (p *picture) legend() []string {
 	for _, e := range []struct {
 		sign rune
 		text string
-	}{{p.band, "restorable"}, {p.open, "captured now"}, {p.gap, "gap"}, {p.empty, "before the first snapshot"}, {p.snapshot, "snapshot"},
+	}{{p.band, "restorable"}, {p.open, "captured now"}, {p.gap, "gap"}, {p.lost, "lost"}, {p.empty, "before the first snapshot"}, {p.snapshot, "snapshot"},
 		{p.label, "label"}, {p.ok, "drill passed"}, {p.failed, "drill failed"}, {p.more, "ten or more"}} {
 		if !p.used[e.sign] {
 			continue

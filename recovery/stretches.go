@@ -12,6 +12,7 @@ type StretchKind string
 const (
 	StretchRestorable StretchKind = "restorable" // a [Window]
 	StretchGap        StretchKind = "gap"        // a gap of the log, and what follows it up to the next base
+	StretchLost       StretchKind = "lost"       // the same for what a verification found to be lost
 	StretchNoBase     StretchKind = "no-base"    // before the first base
 )
 
@@ -20,12 +21,13 @@ const (
 // can be restored between, and its times are the last moment before it and the
 // first after it that can be restored.
 type Stretch struct {
-	Kind    StretchKind `json:"state"`
-	FromLSN change.LSN  `json:"lsn_start"`
-	ToLSN   change.LSN  `json:"lsn_end"`
-	From    change.Time `json:"from,omitempty"` // 0: not known
-	To      change.Time `json:"to,omitempty"`
-	Gaps    []KnownGap  `json:"gaps,omitempty"` // the gaps in it, in order
+	Kind    StretchKind  `json:"state"`
+	FromLSN change.LSN   `json:"lsn_start"`
+	ToLSN   change.LSN   `json:"lsn_end"`
+	From    change.Time  `json:"from,omitempty"` // 0: not known
+	To      change.Time  `json:"to,omitempty"`
+	Gaps    []KnownGap   `json:"gaps,omitempty"` // the gaps in it, in order
+	Lost    []chain.Lost `json:"lost,omitempty"` // what a verification found to be lost in it
 }
 
 // KnownGap is a gap with what people have said about it.
@@ -72,10 +74,15 @@ func Stretches(s *chain.State) []Stretch {
 		return nil
 	}
 	gaps := Gaps(s)
+	lost, _ := s.KnownDamage()
 	var out []Stretch
 	end, since := s.Start, change.Time(0) // of the last window
 	hole := func(last change.LSN, to change.Time) {
 		h := Stretch{Kind: StretchNoBase, FromLSN: min(end+1, last), ToLSN: last, From: since, To: to}
+		for len(lost) > 0 && lost[0].First <= last {
+			h.Kind, h.Lost = StretchLost, append(h.Lost, lost[0])
+			lost = lost[1:]
+		}
 		for len(gaps) > 0 && gaps[0].First <= last {
 			h.Kind, h.Gaps = StretchGap, append(h.Gaps, gaps[0])
 			gaps = gaps[1:]

@@ -29,6 +29,11 @@ func TestStretches(t *testing.T) {
 			c.Claim().Segment(3).Gap(2000, 3000).Gap(4000, 5000).Base(5, "a")
 			c.Add(chain.Manifest{Kind: chain.KindGapAck, GapAck: &chain.GapAck{First: 5, Reason: "we moved it"}})
 		}, "restorable 0–3; gap 4–5 [4–4 5–5 known: we moved it]; restorable 5–5"},
+		{"what a verification found lost", func(c *chaintest.Chain) {
+			c.Claim().Segment(3).Segment(2).Segment(2).Base(5, "a")
+			c.Add(chain.Manifest{Kind: chain.KindVerify, Verify: &chain.Verify{Level: "objects", Through: c.State.Seq, Findings: 1,
+				Lost: []chain.Lost{{First: 4, Last: 5, Effective: chain.Span{From: 2001, To: 3000}, Detail: "a pack is gone"}}}})
+		}, "restorable 0–3; lost 4–5 {4–5}; restorable 5–7"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := chaintest.New(t)
@@ -47,6 +52,9 @@ func TestStretches(t *testing.T) {
 				}
 				if len(gaps) > 0 {
 					line += " [" + strings.Join(gaps, " ") + "]"
+				}
+				for _, l := range s.Lost {
+					line += fmt.Sprintf(" {%d–%d}", l.First, l.Last)
 				}
 				if last != nil && s.From != last.To {
 					t.Errorf("%s starts at %v, the one before ends at %v", line, s.From, last.To)

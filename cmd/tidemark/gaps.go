@@ -13,12 +13,6 @@ import (
 	"github.com/tidemarkdb/tidemark/recovery"
 )
 
-// lostReport is a part of the log that a verification could not read.
-type lostReport struct {
-	chain.Lost
-	Found change.Time `json:"found"` // when the verification started
-}
-
 func newGaps(c *console) *cobra.Command {
 	list := func(cmd *cobra.Command, args []string) error { return runGaps(cmd.Context(), c, args[0]) }
 	cmd := &cobra.Command{
@@ -26,7 +20,7 @@ func newGaps(c *console) *cobra.Command {
 		Short: "List what an archive can't prove, and take note of it",
 		Long: `List what an archive can't prove: the gaps that a capturer declared because the
 database had lost a part of its log, and what the last verification could not read.
-Nothing inside one can be restored, and nothing after it before the next snapshot.
+Nothing inside either can be restored, and nothing after before the next snapshot.
 
 Once somebody knows of a gap and why, "gaps ack" records it; check then no longer
 warns. The gap stays, and is always shown.`,
@@ -75,12 +69,13 @@ func runGaps(ctx context.Context, c *console, name string) error {
 		}
 		t.add(g.First.String(), g.Last.String(), c.stamp(g.From), c.stamp(g.To), g.Reason, ackWords(g))
 	}
-	lost := lostLog(s)
-	for _, l := range lost {
+	lost, _ := s.KnownDamage()
+	for i := range lost {
+		l := &lost[i]
 		if err := c.emit("lost", l); err != nil {
 			return err
 		}
-		t.add(l.First.String(), l.Last.String(), "", "", l.Detail, "found unreadable "+ago(l.Found, c.now()))
+		t.add(l.First.String(), l.Last.String(), c.stamp(l.Effective.From), c.stamp(l.Effective.To), l.Detail, "found lost by a verification")
 	}
 	if c.json {
 		return nil
@@ -97,22 +92,6 @@ func runGaps(ctx context.Context, c *console, name string) error {
 		}
 	}
 	return nil
-}
-
-// lostLog is what the newest verification that read packs could not read.
-func lostLog(s *chain.State) []lostReport {
-	var out []lostReport
-	for i := len(s.Verifies) - 1; i >= 0; i-- {
-		v := &s.Verifies[i].Body
-		if v.Level == "chain" {
-			continue // it has not looked
-		}
-		for _, l := range v.Lost {
-			out = append(out, lostReport{l, v.Started})
-		}
-		break
-	}
-	return out
 }
 
 func runGapsAck(ctx context.Context, c *console, name, where, reason, by string) error {

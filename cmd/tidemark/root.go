@@ -95,6 +95,7 @@ See it work on real data:  tidemark demo`,
 		newGaps(c),
 	)
 	add("restore",
+		newTimeline(c),
 		newWindows(c),
 		newFind(c),
 		newPlan(c),

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -71,15 +72,15 @@ func stretchWords(st *recovery.Stretch) string {
 	case recovery.StretchNoBase:
 		return "not restorable: no snapshot was taken before"
 	}
-	words := ""
+	var words []string
 	for i := range st.Gaps {
-		if i > 0 {
-			words += "; "
-		}
 		g := &st.Gaps[i]
-		words += fmt.Sprintf("gap at LSN %d: %s (%s)", g.First, g.Reason, ackWords(g))
+		words = append(words, fmt.Sprintf("gap at LSN %d: %s (%s)", g.First, g.Reason, ackWords(g)))
 	}
-	return words
+	for _, l := range st.Lost {
+		words = append(words, fmt.Sprintf("lost from LSN %d to %d: %s", l.First, l.Last, l.Detail))
+	}
+	return strings.Join(words, "; ")
 }
 
 // ackWords says whether somebody has taken note of a gap.
