@@ -113,6 +113,16 @@ func (d *Digest) Merge(o *Digest) {
 	d.Rows += o.Rows
 }
 
+// DigestOf returns the digest that has so many rows and this sum: one whose
+// parts were computed earlier.
+func DigestOf(rows int64, sum Hash) *Digest {
+	d := &Digest{Rows: rows}
+	for i := range d.sum {
+		d.sum[i] = binary.LittleEndian.Uint64(sum[8*i:])
+	}
+	return d
+}
+
 // Sum returns the fingerprint.
 func (d *Digest) Sum() Hash {
 	var h Hash

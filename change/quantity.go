@@ -101,6 +101,9 @@ type Hash [sha256.Size]byte
 
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
+// Short returns the first 12 digits, by which people tell hashes apart.
+func (h Hash) Short() string { return h.String()[:12] }
+
 // IsZero reports whether no hash was set.
 func (h Hash) IsZero() bool { return h == Hash{} }
 

@@ -4,8 +4,10 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 
 	"github.com/tidemarkdb/tidemark/change"
@@ -26,6 +28,13 @@ var (
 
 	// ErrNotEmpty says that the place to restore to already holds something.
 	ErrNotEmpty = errors.New("destination is not empty")
+
+	// ErrUnfinished says that another restore was interrupted at the place to
+	// restore to, and that what it finished would be lost.
+	ErrUnfinished = errors.New("another restore is unfinished there")
+
+	// ErrNoSpace says that the place to restore to is too small.
+	ErrNoSpace = errors.New("not enough space")
 )
 
 // Identity names a database for good: a copy of it restored elsewhere has another.
@@ -149,6 +158,7 @@ type Snapshot interface {
 
 // State is what a target is to become, beside its rows.
 type State struct {
+	Job     Job
 	LSN     change.LSN
 	LogHash change.Hash // of the history up to LSN; zero when not known
 	Commit  change.Time // commit time of the transaction that ends at LSN; 0 for none
@@ -160,28 +170,117 @@ type State struct {
 	Bytes   int64               // estimate of keys and images, for preflight
 }
 
+// Job identifies a restore, so that one that was interrupted can go on.
+type Job struct {
+	ID    change.Hash // equal for equal work: the same rows, counted the same way; zero never goes on
+	About string      // what is restored, for people
+	Fresh bool        // discard what another restore has left unfinished
+}
+
+// UnfinishedError tells of the unfinished restore that a target has found. It
+// wraps [ErrUnfinished].
+type UnfinishedError struct {
+	Place  string      // where it is
+	About  string      // Job.About of it
+	Begun  change.Time // when it was
+	Parts  int         // finished ones
+	Rows   int64       // in them
+	Damage error       // why it can't be told what it is; the rest is zero then
+}
+
+func (e *UnfinishedError) Error() string {
+	if e.Damage != nil {
+		return fmt.Sprintf("%s holds an unfinished restore that can't be read: %v: %v", e.Place, e.Damage, ErrUnfinished)
+	}
+	return fmt.Sprintf("%s holds an unfinished restore of %s, begun %s, with %d finished parts, %d rows: %v",
+		e.Place, e.About, e.Begun, e.Parts, e.Rows, ErrUnfinished)
+}
+
+// Unwrap returns ErrUnfinished, and Damage where there is some.
+func (e *UnfinishedError) Unwrap() []error {
+	if e.Damage != nil {
+		return []error{ErrUnfinished, e.Damage}
+	}
+	return []error{ErrUnfinished}
+}
+
+// Room is what a restore needs and finds at a place, in bytes.
+type Room struct {
+	Place string // the directory or volume
+	Need  int64
+	Free  int64 // -1: can't be told
+}
+
+// Bound is a place in the order of rows: just before the row with this key.
+type Bound struct {
+	Collection change.CollectionID `json:"collection"`
+	Key        change.Key          `json:"key"`
+}
+
+// Compare orders by collection, then by key.
+func (b Bound) Compare(o Bound) int {
+	return cmp.Or(cmp.Compare(b.Collection, o.Collection), b.Key.Compare(o.Key))
+}
+
+// Part is a range of rows that is loaded, and remembered, as one.
+type Part struct {
+	From    *Bound  `json:"from,omitempty"` // nil: from the first row
+	To      *Bound  `json:"to,omitempty"`   // nil: to the last one
+	Tallies []Tally `json:"tallies"`        // what it holds; known once its rows have ended
+}
+
+// Rows returns how many rows the part holds.
+func (p *Part) Rows() (n int64) {
+	for _, t := range p.Tallies {
+		n += t.Rows
+	}
+	return n
+}
+
+// Tally counts the rows of one collection in a part.
+type Tally struct {
+	Collection change.CollectionID `json:"collection"`
+	Rows       int64               `json:"rows"`   // copies of a bag's row count each
+	Bytes      int64               `json:"bytes"`  // of keys and images
+	Digest     change.Hash         `json:"digest"` // zero when rows are not fingerprinted
+}
+
 // A Target is an empty place that a database is restored into. Nothing is
 // visible under its final name before Finish returns nil.
+//
+// A target remembers the parts that were loaded: when the process dies, or
+// after Abort(true), a Begin of the same job, also by another process, gives
+// them back, and they are not loaded again.
 type Target interface {
 	// Preflight reports whether the restore can succeed, without changing
-	// anything: ErrNotEmpty, no space, not writable.
-	Preflight(ctx context.Context, want State) error
+	// anything: ErrNotEmpty, ErrNoSpace, ErrUnfinished, not writable. Room is
+	// set also with an error, as far as it got.
+	Preflight(ctx context.Context, want State) (Room, error)
 
-	// Begin creates what Load fills. It removes what an earlier restore to the
-	// same place left when it died, and fails while another one is running or
-	// when the place is taken: ErrNotEmpty. After an error, Abort.
-	Begin(ctx context.Context, want State) error
+	// Begin creates what Load fills and returns the parts, in order, that an
+	// interrupted restore with the same Job.ID had finished: at most once each,
+	// without overlaps. What else an earlier restore left it removes, but not
+	// the finished parts of another job, unless Job.Fresh is set: ErrUnfinished.
+	// It fails while another restore is running, or when the place is taken:
+	// ErrNotEmpty. Of want, LSN to LastTx are not final yet. After an error, Abort.
+	Begin(ctx context.Context, want State) ([]Part, error)
 
-	// Load stores rows in order of (collection, key), as Insert records with
-	// full images in normal form; a bag's with their Count. Several Loads may
-	// run at once with ranges of that order that do not overlap. rows is
-	// consumed to its end; an error from it aborts the load and is returned.
-	Load(ctx context.Context, rows iter.Seq2[*change.Record, error]) error
+	// Load stores the rows of one part in order of (collection, key), as Insert
+	// records with full images in normal form; a bag's with their Count. Several
+	// Loads may run at once, of parts that do not overlap with each other nor
+	// with one that is finished. rows is consumed to its end; an error from it
+	// aborts the load and is returned. p.Tallies is set by whoever yields the
+	// rows, before they end. Once Load returns nil the part, with its tallies,
+	// is there for good.
+	Load(ctx context.Context, p *Part, rows iter.Seq2[*change.Record, error]) error
 
-	// Finish makes the database durable and gives it its final name. No Load
-	// is running. After an error, Abort.
-	Finish(ctx context.Context) error
+	// Finish makes the database what want says, durable, and gives it its final
+	// name; Schemas are those of Begin. No Load is running. After an error, Abort.
+	Finish(ctx context.Context, want State) error
 
-	// Abort removes everything that Begin and Load made. It is harmless after Finish.
-	Abort() error
+	// Abort ends a restore that is not finished. With keep, the finished parts
+	// stay for another Begin; it reports how many those are. Otherwise, and when
+	// there are none, everything that Begin and Load made is removed. It is
+	// harmless after Finish.
+	Abort(keep bool) (kept int, err error)
 }

@@ -96,6 +96,11 @@ func (db *DB) start() error {
 	if err != nil {
 		return err
 	}
+	if id.Restored != nil { // what the restore was to remove at its end
+		if err := fs.RemoveAll(fs.PathJoin(db.dir, loadName)); err != nil {
+			return err
+		}
+	}
 	logOpts, err := logOptions(fs, db.dir, id, db.opts)
 	if err != nil {
 		return err

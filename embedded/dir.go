@@ -3,6 +3,7 @@ package embedded
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -25,6 +26,24 @@ func makeDir(fs vfs.FS, dir string) error {
 		return err
 	}
 	return syncDir(fs, parent)
+}
+
+// missing returns dir and those of its parents that are not there, outermost
+// first.
+func missing(fs vfs.FS, dir string) ([]string, error) {
+	var out []string
+	for {
+		ok, err := exists(fs, dir)
+		if err != nil {
+			return nil, err
+		}
+		if parent := fs.PathDir(dir); ok || parent == dir {
+			slices.Reverse(out)
+			return out, nil
+		} else {
+			out, dir = append(out, dir), parent
+		}
+	}
 }
 
 // syncDir makes the entries of a directory durable.

@@ -122,10 +122,12 @@ func testDriver(t *testing.T, piece int64, records int) {
 			}
 			return db, nil
 		},
-		Target: func() (driver.Target, func() (drivertest.Database, error), error) {
+		Place: func() (drivertest.Place, error) {
 			fs := vfs.NewMem()
-			target, err := NewTarget("db", small(fs))
-			return target, func() (drivertest.Database, error) { return openTested(fs, true) }, err
+			return drivertest.Place{
+				Target: func() (driver.Target, error) { return NewTarget("db", small(fs)) },
+				Open:   func() (drivertest.Database, error) { return openTested(fs, true) },
+			}, nil
 		},
 	})
 }

@@ -14,11 +14,16 @@ import (
 // tableBytes is the size at which a sorted table is ended and the next begun.
 const tableBytes = 64 << 20
 
+// tableSuffix ends the name of a table.
+const tableSuffix = ".sst"
+
 // loader writes one ordered range of rows as sorted tables.
 type loader struct {
 	target *target
 	w      *sstable.Writer
 	name   string
+	rows   int64          // in the table at hand
+	tables []tableInfo    // finished ones
 	schema *change.Schema // of the row at hand
 	bag    bool
 	key    []byte
@@ -75,13 +80,14 @@ func (l *loader) add(r *change.Record) error {
 	if err := l.w.Set(l.key, value); err != nil {
 		return fmt.Errorf("load: collection %q: %w", l.schema.Name, err)
 	}
+	l.rows++
 	return nil
 }
 
 func (l *loader) startTable() error {
 	t := l.target
-	l.name = t.fs.PathJoin(t.partial, loadName, fmt.Sprintf("%08d.sst", t.table.Add(1)))
-	f, err := t.fs.Create(l.name, vfs.WriteCategoryUnspecified)
+	l.name, l.rows = fmt.Sprintf("%08d", t.table.Add(1))+tableSuffix, 0
+	f, err := t.fs.Create(t.fs.PathJoin(t.partial, loadName, l.name), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return fmt.Errorf("load: %w", err)
 	}
@@ -98,13 +104,16 @@ func (l *loader) finishTable() error {
 		return nil
 	}
 	err := l.w.Close()
+	if err == nil {
+		var meta *sstable.WriterMetadata
+		if meta, err = l.w.Raw().Metadata(); err == nil {
+			l.tables = append(l.tables, tableInfo{Name: l.name, Size: int64(meta.Size), Rows: l.rows})
+		}
+	}
 	l.w = nil
 	if err != nil {
 		return fmt.Errorf("load: %w", err)
 	}
-	l.target.mu.Lock()
-	defer l.target.mu.Unlock()
-	l.target.tables = append(l.target.tables, l.name)
 	return nil
 }
 

@@ -45,9 +45,6 @@ var (
 	// ErrNotFound says that a row that must exist does not.
 	ErrNotFound = errors.New("no such row")
 
-	// ErrNoSpace says that the place to restore to is too small.
-	ErrNoSpace = errors.New("not enough space")
-
 	// ErrTooLarge says that a transaction exceeds [Options.MaxTxBytes].
 	ErrTooLarge = errors.New("transaction is too large")
 )

@@ -2,12 +2,14 @@ package embedded
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"iter"
-	"slices"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -21,7 +23,8 @@ import (
 
 // NewTarget returns a place to restore a database to: a directory that does
 // not exist or is empty. It is built beside it, as dir.partial, and renamed
-// when it is complete. What an earlier restore left there is removed, unless
+// when
+// it is complete. What an earlier restore left there is removed, unless
 // that restore is still running: [ErrLocked].
 func NewTarget(dir string, options Options) (driver.Target, error) {
 	opts, err := options.withDefaults()
@@ -42,46 +45,55 @@ type target struct {
 	lockName string
 
 	lock    io.Closer // held from Begin to Finish or Abort
+	foreign bool      // Begin found what Abort must leave as it is
+	job     jobFile
 	want    driver.State
 	schemas map[change.CollectionID]*change.Schema
 	table   atomic.Int64 // number of the last one
 
 	mu     sync.Mutex
-	tables []string // guarded by mu; complete ones
+	tables []string // guarded by mu; complete ones, in load
+	parts  int      // guarded by mu; finished ones
 }
 
-const loadName = "load"
-
-func (t *target) Preflight(_ context.Context, want driver.State) error {
+func (t *target) Preflight(_ context.Context, want driver.State) (driver.Room, error) {
+	room := driver.Room{Place: t.fs.PathDir(t.dest), Need: max(0, want.Bytes) + t.opts.LogFileBytes, Free: -1}
 	if err := t.checkDest(); err != nil {
-		return err
+		return room, err
 	}
 	if _, err := t.check(want); err != nil {
-		return err
+		return room, err
 	}
-	parent := t.fs.PathDir(t.dest)
-	for {
-		ok, err := exists(t.fs, parent)
-		if err != nil {
-			return fmt.Errorf("destination %s: %w", t.dest, err)
+	left, err := readLeftover(t.fs, t.partial)
+	if err == nil {
+		var goesOn bool
+		if goesOn, err = left.goesOn(t.partial, want.Job); goesOn {
+			room.Need = max(room.Need-left.bytes, t.opts.LogFileBytes)
 		}
-		if ok || parent == t.fs.PathDir(parent) {
-			break
-		}
-		parent = t.fs.PathDir(parent)
 	}
-	if err := t.checkWritable(parent); err != nil {
-		return fmt.Errorf("destination %s: can't write in %s: %w", t.dest, parent, err)
+	if err != nil && !want.Job.Fresh {
+		return room, err
 	}
-	usage, err := t.fs.GetDiskUsage(parent)
+	made, err := missing(t.fs, room.Place)
+	if err != nil {
+		return room, fmt.Errorf("destination %s: %w", t.dest, err)
+	}
+	if len(made) > 0 {
+		room.Place = t.fs.PathDir(made[0])
+	}
+	if err := t.checkWritable(room.Place); err != nil {
+		return room, fmt.Errorf("destination %s: can't write in %s: %w", t.dest, room.Place, err)
+	}
+	usage, err := t.fs.GetDiskUsage(room.Place)
 	if err != nil || usage.TotalBytes == 0 {
-		return nil // not every file system can tell
+		return room, nil // not every file system can tell
 	}
-	if need := uint64(max(0, want.Bytes) + t.opts.LogFileBytes); usage.AvailBytes < need {
-		return fmt.Errorf("destination %s: about %d bytes are needed, %d are free in %s; free some or restore elsewhere: %w",
-			t.dest, need, usage.AvailBytes, parent, ErrNoSpace)
+	room.Free = int64(min(usage.AvailBytes, math.MaxInt64))
+	if room.Need > room.Free {
+		return room, fmt.Errorf("destination %s: about %d bytes are needed, %d are free in %s; free some or restore elsewhere: %w",
+			t.dest, room.Need, room.Free, room.Place, driver.ErrNoSpace)
 	}
-	return nil
+	return room, nil
 }
 
 // checkDest reports whether the destination is free.
@@ -128,48 +140,165 @@ func (t *target) check(want driver.State) (map[change.CollectionID]*change.Schem
 	return schemas, nil
 }
 
-func (t *target) Begin(_ context.Context, want driver.State) (err error) {
+func (t *target) Begin(ctx context.Context, want driver.State) (done []driver.Part, err error) {
 	if t.schemas, err = t.check(want); err != nil {
-		return err
+		return nil, err
 	}
-	if err := makeDir(t.fs, t.fs.PathDir(t.dest)); err != nil {
-		return fmt.Errorf("destination %s: %w", t.dest, err)
+	parent := t.fs.PathDir(t.dest)
+	made, err := missing(t.fs, parent)
+	if err != nil {
+		return nil, fmt.Errorf("destination %s: %w", t.dest, err)
 	}
-	if t.lock, err = t.fs.Lock(t.lockName); err != nil {
-		return fmt.Errorf("another restore to %s is running: %w: %w", t.dest, ErrLocked, err)
+	t.job = jobFile{Format: jobFormat, State: int(stateFormat), ID: want.Job.ID, About: want.Job.About, Begun: t.opts.now(), Made: len(made)}
+	if err := makeDir(t.fs, parent); err != nil {
+		return nil, errors.Join(fmt.Errorf("destination %s: %w", t.dest, err), t.unmake())
+	}
+	if t.lock, err = lockWhile(t.fs, t.lockName); err != nil {
+		return nil, errors.Join(fmt.Errorf("another restore to %s is running: %w: %w", t.dest, ErrLocked, err), t.unmake())
 	}
 	if err := t.checkDest(); err != nil {
-		return err
+		t.foreign = true
+		return nil, err
+	}
+	left, err := readLeftover(t.fs, t.partial)
+	if err != nil && !want.Job.Fresh {
+		t.foreign = true
+		return nil, err
+	}
+	if err == nil {
+		goesOn, err := left.goesOn(t.partial, want.Job)
+		if err != nil {
+			t.foreign = true
+			return nil, err
+		}
+		if goesOn {
+			return t.goOn(ctx, left)
+		}
 	}
 	if err := t.fs.RemoveAll(t.partial); err != nil {
-		return fmt.Errorf("remove what an earlier restore left: %w", err)
+		return nil, fmt.Errorf("remove what an earlier restore left: %w", err)
 	}
-	t.want = want
-	return t.fs.MkdirAll(t.fs.PathJoin(t.partial, loadName), 0o755)
+	if err := makeDir(t.fs, t.fs.PathJoin(t.partial, loadName)); err != nil {
+		return nil, err
+	}
+	return nil, writeSealed(t.fs, t.fs.PathJoin(t.partial, loadName), jobName, &t.job)
 }
 
-func (t *target) Load(ctx context.Context, rows iter.Seq2[*change.Record, error]) error {
+// goOn keeps the finished parts of an interrupted restore and removes the rest.
+func (t *target) goOn(ctx context.Context, left *leftover) ([]driver.Part, error) {
+	t.job = *left.job
+	parts, err := left.proved(ctx, t.fs, t.partial, t.opts)
+	if err != nil {
+		t.foreign = true // so that Abort leaves it
+		return nil, err
+	}
+	if err := t.clear(); err != nil {
+		return nil, err
+	}
+	load := t.fs.PathJoin(t.partial, loadName)
+	names, err := t.fs.List(load)
+	if err != nil {
+		return nil, err
+	}
+	keep := map[string]bool{jobName: true}
+	for i := range parts {
+		for _, info := range parts[i].Tables {
+			keep[info.Name] = true
+			var n int64
+			if _, err := fmt.Sscanf(info.Name, "%d", &n); err == nil {
+				t.table.Store(max(t.table.Load(), n))
+			}
+		}
+		keep[parts[i].name()] = true
+	}
+	for _, name := range names {
+		if !keep[name] {
+			if err := t.fs.RemoveAll(t.fs.PathJoin(load, name)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var done []driver.Part
+	for i := range parts {
+		done = append(done, parts[i].Part)
+		t.add(parts[i].Tables)
+	}
+	t.parts = len(parts)
+	return done, nil
+}
+
+// clear removes what only Finish makes.
+func (t *target) clear() error {
+	names, err := t.fs.List(t.partial)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if name != loadName {
+			if err := t.fs.RemoveAll(t.fs.PathJoin(t.partial, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// add takes a finished part's tables in.
+func (t *target) add(tables []tableInfo) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, info := range tables {
+		t.tables = append(t.tables, info.Name)
+	}
+}
+
+func (t *target) Load(ctx context.Context, p *driver.Part, rows iter.Seq2[*change.Record, error]) error {
 	l := &loader{target: t}
 	if err := l.load(ctx, rows); err != nil {
 		l.abort()
 		return err
 	}
+	if !t.job.ID.IsZero() {
+		// The tables are durable but for their names, which this makes so too.
+		f := &partFile{*p, l.tables}
+		if err := writeSealed(t.fs, t.fs.PathJoin(t.partial, loadName), f.name(), f); err != nil {
+			return fmt.Errorf("load: %w", err)
+		}
+	}
+	t.add(l.tables)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.parts++
 	return nil
+}
+
+// name returns the name of the part's file: one for each place in the order.
+func (p *partFile) name() string {
+	b := sha256.New()
+	if p.From != nil {
+		b.Write(binary.BigEndian.AppendUint32(nil, uint32(p.From.Collection)))
+		b.Write(p.From.Key)
+	}
+	return fmt.Sprintf("%x", b.Sum(nil)[:12]) + partSuffix
 }
 
 // Finish gives the loaded tables to a new state store, adds schemas, progress,
 // log and identity, syncs all, and renames the directory.
-func (t *target) Finish(ctx context.Context) error {
-	if t.lock == nil {
+func (t *target) Finish(ctx context.Context, want driver.State) error {
+	if t.lock == nil || t.foreign {
 		return fmt.Errorf("restore to %s was not begun", t.dest)
 	}
+	t.want = want
 	if err := t.build(ctx); err != nil {
 		return fmt.Errorf("restore to %s: %w", t.dest, err)
 	}
 	if err := t.publish(); err != nil {
 		return fmt.Errorf("restore to %s: %w", t.dest, err)
 	}
-	_ = t.unlock() // the database is there: a lock file that stays hinders nobody
+	// The database is there. What stays hinders nobody: Open removes the one,
+	// another restore the other.
+	_ = t.fs.RemoveAll(t.fs.PathJoin(t.dest, loadName))
+	_ = t.unlock()
 	return nil
 }
 
@@ -189,7 +318,7 @@ func (t *target) build(ctx context.Context) error {
 	if err := txlog.Create(logOpts, t.want.LSN, t.want.LogHash); err != nil {
 		return err
 	}
-	if err := t.fs.RemoveAll(t.fs.PathJoin(t.partial, loadName)); err != nil {
+	if err := t.fs.RemoveAll(t.fs.PathJoin(t.partial, ingestName)); err != nil {
 		return err
 	}
 	return id.write(t.fs, t.partial) // which syncs the directory
@@ -203,9 +332,10 @@ func (t *target) buildState(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, state.Close()) }()
-	t.mu.Lock()
-	tables := slices.Clone(t.tables)
-	t.mu.Unlock()
+	tables, err := t.linked()
+	if err != nil {
+		return err
+	}
 	if len(tables) > 0 {
 		if err := state.Ingest(ctx, tables); err != nil {
 			return fmt.Errorf("ingest %d tables (do loaded ranges overlap?): %w", len(tables), err)
@@ -227,6 +357,26 @@ func (t *target) buildState(ctx context.Context) (err error) {
 		return err
 	}
 	return state.Flush()
+}
+
+// linked gives the tables a second name each: Pebble takes away those that it
+// ingests, and until the database has its own name they may be needed again.
+func (t *target) linked() ([]string, error) {
+	dir := t.fs.PathJoin(t.partial, ingestName)
+	if err := t.fs.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []string
+	for _, name := range t.tables {
+		to := t.fs.PathJoin(dir, name)
+		if err := vfs.LinkOrCopy(t.fs, t.fs.PathJoin(t.partial, loadName, name), to); err != nil {
+			return nil, err
+		}
+		out = append(out, to)
+	}
+	return out, nil
 }
 
 // publish gives the finished directory its name. After an error the place is
@@ -266,12 +416,39 @@ func (t *target) unlock() error {
 	if lock == nil {
 		return nil
 	}
-	return errors.Join(lock.Close(), t.fs.Remove(t.lockName))
+	return lock.Close()
 }
 
-func (t *target) Abort() error {
+func (t *target) Abort(keep bool) (int, error) {
 	if t.lock == nil {
-		return nil
+		return 0, nil
 	}
-	return errors.Join(t.fs.RemoveAll(t.partial), t.unlock())
+	if t.foreign {
+		t.foreign = false
+		return 0, t.unlock()
+	}
+	if keep && t.parts > 0 && !t.job.ID.IsZero() {
+		return t.parts, errors.Join(t.clear(), t.unlock())
+	}
+	return 0, errors.Join(t.fs.RemoveAll(t.partial), t.unlock(), t.unmake())
+}
+
+// unmake removes the directories that were made for the destination, unless
+// something else is in them now.
+func (t *target) unmake() error {
+	dir := t.dest
+	for range t.job.Made {
+		dir = t.fs.PathDir(dir)
+		names, err := t.fs.List(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil || len(names) > 0 {
+			return err
+		}
+		if err := t.fs.Remove(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }

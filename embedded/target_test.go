@@ -7,12 +7,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
@@ -45,16 +47,34 @@ func restoreCities(t testing.TB, target driver.Target, n int64) error {
 	t.Helper()
 	ctx := t.Context()
 	want := restoreState(t, n)
-	if err := target.Begin(ctx, want); err != nil {
+	done, err := target.Begin(ctx, want)
+	if err != nil {
 		return err
 	}
 	s := want.Schemas[0]
 	for _, r := range [][2]int64{{n / 2, n}, {0, n / 2}} {
-		if err := target.Load(ctx, cities(s, r[0], r[1])); err != nil {
+		p := cityPart(t, s, r[0], r[1])
+		if slices.ContainsFunc(done, func(d driver.Part) bool { return gocmp.Equal(d.From, p.From) }) {
+			continue
+		}
+		if err := target.Load(ctx, p, cities(s, r[0], r[1])); err != nil {
 			return err
 		}
 	}
-	return target.Finish(ctx)
+	return target.Finish(ctx, want)
+}
+
+// cityPart is the part of cities from … to-1.
+func cityPart(t testing.TB, s *change.Schema, from, to int64) *driver.Part {
+	t.Helper()
+	bound := func(n int64) *driver.Bound {
+		key, _, err := s.EncodeRow(city(n, "x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &driver.Bound{Collection: s.Collection, Key: key}
+	}
+	return &driver.Part{From: bound(from), To: bound(to), Tallies: []driver.Tally{{Collection: s.Collection, Rows: to - from}}}
 }
 
 func newTarget(t testing.TB, dir string, o Options) driver.Target {
@@ -99,7 +119,7 @@ func TestRestoredDatabaseGoesOn(t *testing.T) {
 func TestTargetPreflight(t *testing.T) {
 	o := small(vfs.NewMem())
 	want := restoreState(t, 1)
-	if err := newTarget(t, "x/y/z", o).Preflight(t.Context(), want); err != nil {
+	if _, err := newTarget(t, "x/y/z", o).Preflight(t.Context(), want); err != nil {
 		t.Errorf("a new place: %v", err)
 	}
 	if names, err := o.FS.List("/"); err != nil || len(names) != 0 {
@@ -109,7 +129,7 @@ func TestTargetPreflight(t *testing.T) {
 	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 100_000, TotalBytes: 1 << 30})
 	o.FS = mem
 	want.Bytes = 1 << 20
-	if err := newTarget(t, "x", o).Preflight(t.Context(), want); !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "100000 are free") {
+	if _, err := newTarget(t, "x", o).Preflight(t.Context(), want); !errors.Is(err, driver.ErrNoSpace) || !strings.Contains(err.Error(), "100000 are free") {
 		t.Errorf("too little space: %v", err)
 	}
 	want.Bytes = 1
@@ -119,11 +139,11 @@ func TestTargetPreflight(t *testing.T) {
 		}
 		return nil
 	}))
-	if err := newTarget(t, "x", o).Preflight(t.Context(), want); err == nil || !strings.Contains(err.Error(), "can't write in") {
+	if _, err := newTarget(t, "x", o).Preflight(t.Context(), want); err == nil || !strings.Contains(err.Error(), "can't write in") {
 		t.Errorf("not writable: %v", err)
 	}
 	want.NextID = 3
-	if err := newTarget(t, "y", small(vfs.NewMem())).Preflight(t.Context(), want); !errors.Is(err, change.ErrSchema) {
+	if _, err := newTarget(t, "y", small(vfs.NewMem())).Preflight(t.Context(), want); !errors.Is(err, change.ErrSchema) {
 		t.Errorf("a collection ID that is said to be free: %v", err)
 	}
 }
@@ -132,10 +152,10 @@ func TestTargetRefusesRowsThatOverlapOrStepBack(t *testing.T) {
 	want := restoreState(t, 10)
 	s := want.Schemas[0]
 	target := newTarget(t, "db", small(vfs.NewMem()))
-	if err := target.Begin(t.Context(), want); err != nil {
+	if _, err := target.Begin(t.Context(), want); err != nil {
 		t.Fatal(err)
 	}
-	err := target.Load(t.Context(), func(yield func(*change.Record, error) bool) {
+	err := target.Load(t.Context(), new(driver.Part), func(yield func(*change.Record, error) bool) {
 		for _, from := range []int64{5, 2} {
 			for r, err := range cities(s, from, from+1) {
 				if !yield(r, err) {
@@ -147,13 +167,13 @@ func TestTargetRefusesRowsThatOverlapOrStepBack(t *testing.T) {
 	if err == nil {
 		t.Error("loaded rows that are not in order")
 	}
-	if err := errors.Join(target.Load(t.Context(), cities(s, 0, 6)), target.Load(t.Context(), cities(s, 5, 9))); err != nil {
+	if err := errors.Join(target.Load(t.Context(), cityPart(t, s, 0, 6), cities(s, 0, 6)), target.Load(t.Context(), cityPart(t, s, 5, 9), cities(s, 5, 9))); err != nil {
 		t.Fatal(err)
 	}
-	if err := target.Finish(t.Context()); err == nil {
+	if err := target.Finish(t.Context(), want); err == nil {
 		t.Error("finished with ranges that overlap")
 	}
-	if err := target.Abort(); err != nil {
+	if _, err := target.Abort(false); err != nil {
 		t.Error(err)
 	}
 }
@@ -161,13 +181,16 @@ func TestTargetRefusesRowsThatOverlapOrStepBack(t *testing.T) {
 func TestOneRestoreAtATime(t *testing.T) {
 	o := small(vfs.NewMem())
 	first, second := newTarget(t, "db", o), newTarget(t, "db", o)
-	if err := first.Begin(t.Context(), restoreState(t, 1)); err != nil {
+	if _, err := first.Begin(t.Context(), restoreState(t, 1)); err != nil {
 		t.Fatal(err)
 	}
-	if err := second.Begin(t.Context(), restoreState(t, 1)); !errors.Is(err, ErrLocked) {
+	if _, err := second.Begin(t.Context(), restoreState(t, 1)); !errors.Is(err, ErrLocked) {
 		t.Errorf("second restore to one place: %v", err)
 	}
-	if err := errors.Join(second.Abort(), first.Finish(t.Context())); err != nil {
+	if _, err := second.Abort(false); err != nil {
+		t.Error(err)
+	}
+	if err := first.Finish(t.Context(), restoreState(t, 1)); err != nil {
 		t.Error(err)
 	}
 	if _, err := o.FS.Stat("db.partial.lock"); err == nil {
@@ -242,7 +265,7 @@ func TestFailedRestoreLeavesNothing(t *testing.T) {
 			}
 			return
 		}
-		_ = target.Abort() // its own removal may be what failed
+		_, _ = target.Abort(false) // its own removal may be what failed
 		if _, err := mem.Stat("db"); err == nil {
 			t.Errorf("write %d: the restore failed and its destination is there", n)
 			continue
@@ -283,16 +306,16 @@ func BenchmarkLoad(b *testing.B) {
 			b.Fatal(err)
 		}
 		target := newTarget(b, filepath.Join(dir, "db"), Options{})
-		if err := target.Begin(b.Context(), want); err != nil {
+		if _, err := target.Begin(b.Context(), want); err != nil {
 			b.Fatal(err)
 		}
 		var wg sync.WaitGroup
 		var errs [2]error
 		for i := range errs {
-			wg.Go(func() { errs[i] = target.Load(b.Context(), part(rows*i/2, rows*(i+1)/2)) })
+			wg.Go(func() { errs[i] = target.Load(b.Context(), new(driver.Part), part(rows*i/2, rows*(i+1)/2)) })
 		}
 		wg.Wait()
-		if err := errors.Join(errs[0], errs[1], target.Finish(b.Context())); err != nil {
+		if err := errors.Join(errs[0], errs[1], target.Finish(b.Context(), want)); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()

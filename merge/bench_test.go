@@ -60,7 +60,7 @@ func BenchmarkRestore(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				parts, err := s.Parts(b.Context(), []*Run{run}, true, 2)
+				parts, _, err := s.Parts(b.Context(), []*Run{run}, true, PartOptions{AtOnce: 2})
 				if err != nil {
 					b.Fatal(err)
 				}

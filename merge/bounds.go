@@ -59,3 +59,32 @@ func cutRanges(samples []sample, parts int) []Range {
 	}
 	return ranges
 }
+
+// without cuts ranges, which lie in order and cover everything, also where the
+// done ones begin and end: afterwards each is done as a whole or not at all.
+func without(ranges, done []Range) []Range {
+	var cuts []pack.RowKey
+	for _, r := range slices.Concat(ranges, done) {
+		for _, at := range []*pack.RowKey{r.From, r.To} {
+			if at != nil {
+				cuts = append(cuts, *at)
+			}
+		}
+	}
+	slices.SortFunc(cuts, pack.RowKey.Compare)
+	cuts = slices.CompactFunc(cuts, func(a, b pack.RowKey) bool { return a.Compare(b) == 0 })
+	out := []Range{{}}
+	for i := range cuts {
+		out[len(out)-1].To = &cuts[i]
+		out = append(out, Range{From: &cuts[i]})
+	}
+	return out
+}
+
+// within reports whether a range lies in one of those that are done.
+func within(r Range, done []Range) bool {
+	return slices.ContainsFunc(done, func(d Range) bool {
+		return (d.From == nil || r.From != nil && d.From.Compare(*r.From) <= 0) &&
+			(d.To == nil || r.To != nil && r.To.Compare(*d.To) <= 0)
+	})
+}

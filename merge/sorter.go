@@ -135,33 +135,58 @@ type Part struct {
 	Source Source
 }
 
+// PartOptions says how rows are divided.
+type PartOptions struct {
+	AtOnce int     // how many parts are to be read at the same time; default 1
+	Bytes  int64   // of a part, about; default as large as AtOnce allows
+	Done   []Range // not wanted any more; in order, without overlaps
+}
+
 // Parts ends the sorting and returns what it amounts to together with older
-// runs, given oldest first: at most parts ranges, in order and covering
-// everything, with about as much data each, to be read at the same time. final
-// is as for [Merge]. The sorter's Close closes them.
-func (s *Sorter) Parts(ctx context.Context, older []*Run, final bool, parts int) ([]Part, error) {
-	parts, ahead, err := s.fit(ctx, older, max(parts, 1))
+// runs, given oldest first: ranges in order that cover everything but what is
+// done, with about as much data each, and how many of them may be read at the
+// same time. Their number is a multiple of that where there is data for it, so
+// that all readers end together. final is as for [Merge]. Who has read a part
+// closes its Source; the sorter's Close closes those that are left.
+func (s *Sorter) Parts(ctx context.Context, older []*Run, final bool, o PartOptions) (parts []Part, atOnce int, err error) {
+	atOnce, ahead, err := s.fit(ctx, older, max(o.AtOnce, 1))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	runs := slices.Concat(older, s.runs)
 	samples := s.held.samples()
 	for _, r := range runs {
 		samples = append(samples, r.samples()...)
 	}
-	ranges := cutRanges(samples, parts)
-	heldParts := s.held.sorted(ranges, s.opt.Workers)
-	out := make([]Part, len(ranges))
-	for i, rg := range ranges {
+	n := atOnce
+	if o.Bytes > 0 {
+		var total int64
+		for _, sample := range samples {
+			total += sample.weight
+		}
+		each := o.Bytes * int64(atOnce)
+		n = int(min((total+each-1)/each, maxRounds)) * atOnce
+	}
+	ranges := cutRanges(samples, max(n, 1))
+	wanted := without(ranges, o.Done)
+	heldParts := s.held.sorted(wanted, s.opt.Workers)
+	for i, rg := range wanted {
+		if within(rg, o.Done) {
+			continue
+		}
 		var sources []Source
 		for _, r := range runs {
 			sources = append(sources, r.Source(s.rules, rg, ahead))
 		}
-		out[i] = Part{rg, Merge(s.rules, final, append(sources, heldParts[i])...)}
-		s.parts = append(s.parts, out[i].Source)
+		p := Part{rg, Merge(s.rules, final, append(sources, heldParts[i])...)}
+		parts = append(parts, p)
+		s.parts = append(s.parts, p.Source)
 	}
-	return out, nil
+	return parts, atOnce, nil
 }
+
+// maxRounds bounds how often each reader takes another part.
+const maxRounds = 256
 
 // fit decides how many ranges can be read at once, how far ahead, within the
 // memory that is left; where not even one can, it first spills what is held,

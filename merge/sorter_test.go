@@ -105,10 +105,17 @@ func TestSorter(t *testing.T) {
 			rest = rest[n:]
 		}
 		before2 := len(s.runs)
-		parts, err := s.Parts(t.Context(), []*Run{older}, true, rapid.IntRange(1, 4).Draw(t, "parts"))
+		o := PartOptions{AtOnce: rapid.IntRange(1, 4).Draw(t, "parts"), Bytes: rapid.Int64Range(0, 500).Draw(t, "bytes"), Done: someRanges(t, h.final)}
+		parts, atOnce, err := s.Parts(t.Context(), []*Run{older}, true, o)
 		if err != nil {
 			t.Fatal(err)
 		}
+		if atOnce < 1 || atOnce > o.AtOnce {
+			t.Fatalf("%d parts at once, want 1 to %d", atOnce, o.AtOnce)
+		}
+		left := slices.DeleteFunc(slices.Clone(h.final), func(r change.Record) bool {
+			return slices.ContainsFunc(o.Done, func(d Range) bool { return !d.below(&r) && !d.above(&r) })
+		})
 		if len(s.runs) > 0 {
 			spilled++
 		}
@@ -121,7 +128,12 @@ func TestSorter(t *testing.T) {
 			wg.Go(func() { got[i] = drain(t, p.Source) })
 		}
 		wg.Wait()
-		equalRecords(t, "rows", slices.Concat(got...), h.final)
+		equalRecords(t, "rows", slices.Concat(got...), left)
+		for _, p := range parts {
+			if err := p.Source.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -249,7 +261,7 @@ func TestSpillDamage(t *testing.T) {
 			if err := harm(files[0]); err != nil {
 				t.Fatal(err)
 			}
-			parts, err := s.Parts(t.Context(), nil, false, 1)
+			parts, _, err := s.Parts(t.Context(), nil, false, PartOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -307,4 +319,26 @@ func TestReadAheadStops(t *testing.T) {
 		}
 		cancel()
 	}
+}
+
+// someRanges draws ranges between the keys of rows, in order and apart.
+func someRanges(t *rapid.T, rows []change.Record) []Range {
+	if len(rows) == 0 {
+		return nil
+	}
+	places := rapid.SliceOfNDistinct(rapid.IntRange(0, len(rows)-1), 0, min(6, len(rows)), rapid.ID[int]).Draw(t, "places")
+	slices.Sort(places)
+	cuts := []*pack.RowKey{nil}
+	for _, n := range places {
+		k := rowKey(&rows[n])
+		cuts = append(cuts, &k)
+	}
+	cuts = append(cuts, nil)
+	var out []Range
+	for i := 1; i < len(cuts); i++ {
+		if rapid.Bool().Draw(t, "done") {
+			out = append(out, Range{From: cuts[i-1], To: cuts[i]})
+		}
+	}
+	return out
 }

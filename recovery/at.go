@@ -19,6 +19,10 @@ type AtOptions struct {
 	Memory  int64  // bytes; default 512 MiB
 	TempDir string // where to spill what does not fit; default os.TempDir()
 	Parts   int    // ranges of rows to be read at once; default GOMAXPROCS; fewer when memory is short
+	// PartBytes is about how large a range is; default as large as Parts allows.
+	PartBytes int64
+	// Done are ranges of rows that are not wanted any more, in order.
+	Done []merge.Range
 	Fetch   int    // packs and blocks to be read at once; default 2×GOMAXPROCS, at least 4
 	// Collections to yield; nil yields all. The log is proved as a whole.
 	Collections []change.CollectionID
@@ -54,6 +58,7 @@ type Rows struct {
 	schemas map[change.CollectionID]*change.Schema
 	sorter  *merge.Sorter
 	parts   []merge.Part
+	atOnce  int
 	ctx     context.Context
 }
 
@@ -98,7 +103,8 @@ func At(ctx context.Context, bucket storage.Bucket, plan *Plan, opt AtOptions) (
 	if r.reached, err = l.read(ctx); err != nil {
 		return nil, err
 	}
-	if r.parts, err = r.sorter.Parts(ctx, older, true, opt.Parts); err != nil {
+	r.parts, r.atOnce, err = r.sorter.Parts(ctx, older, true, merge.PartOptions{AtOnce: opt.Parts, Bytes: opt.PartBytes, Done: opt.Done})
+	if err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -151,15 +157,25 @@ func (r *Rows) Schemas() []*change.Schema { return r.plan.Schemas }
 // Reached says where the plan led.
 func (r *Rows) Reached() Reached { return r.reached }
 
+// Part is the rows of one range.
+type Part struct {
+	merge.Range
+	Rows iter.Seq2[*change.Record, error]
+}
+
+// AtOnce returns how many parts may be read at the same time.
+func (r *Rows) AtOnce() int { return r.atOnce }
+
 // Parts returns the rows in ranges that lie in order and do not overlap, each
-// to be read once, by one goroutine; several may be read at the same time.
-// Rows are Insert records with full images in normal form of their schema,
+// to be read once, by one goroutine; [Rows.AtOnce] of them may be read at the
+// same time, the first ones first. Together they cover everything but what is
+// done. Rows are Insert records with full images in normal form of their schema,
 // those of bags with their Count and the LSN 0; a record is valid until the
 // next one. A sequence ends at the first error.
-func (r *Rows) Parts() []iter.Seq2[*change.Record, error] {
-	out := make([]iter.Seq2[*change.Record, error], len(r.parts))
+func (r *Rows) Parts() []Part {
+	out := make([]Part, len(r.parts))
 	for i, p := range r.parts {
-		out[i] = func(yield func(*change.Record, error) bool) { r.part(p.Source, yield) }
+		out[i] = Part{p.Range, func(yield func(*change.Record, error) bool) { r.part(p.Source, yield) }}
 	}
 	return out
 }
@@ -186,6 +202,10 @@ func (r *Rows) part(src merge.Source, yield func(*change.Record, error) bool) bo
 			return false
 		}
 		if len(recs) == 0 {
+			if err := src.Close(); err != nil { // for the next part to have its memory
+				yield(nil, err)
+				return false
+			}
 			return true
 		}
 		for i := range recs {

@@ -139,7 +139,7 @@ func BenchmarkAt(b *testing.B) {
 				var wg sync.WaitGroup
 				for _, p := range rows.Parts() {
 					wg.Go(func() {
-						for _, err := range p {
+						for _, err := range p.Rows {
 							if err != nil {
 								b.Error(err)
 							}

@@ -24,7 +24,7 @@ func readRows(rows *Rows) ([]change.Record, error) {
 	errs := make([]error, len(parts))
 	var wg sync.WaitGroup
 	for i, p := range parts {
-		wg.Go(func() { got[i], errs[i] = readPart(p) })
+		wg.Go(func() { got[i], errs[i] = readPart(p.Rows) })
 	}
 	wg.Wait()
 	return slices.Concat(got...), errors.Join(errs...)

@@ -321,6 +321,19 @@ func (p *Plan) Hash() (change.Hash, error) {
 	return sha256.Sum256(append([]byte("tidemark plan v1\x00"), b...)), nil
 }
 
+// Work identifies what the plan does: the rows it leads to and the way there.
+// Plans for the same place of an archive that has grown since have the same
+// work, unless a better way was found, and another hash.
+func (p *Plan) Work() (change.Hash, error) {
+	w := *p
+	w.Seq, w.Head, w.Point.Rest, w.NextID, w.Discards, w.Estimate = 0, change.Hash{}, 0, 0, Discards{}, Estimate{}
+	h, err := w.Hash()
+	if err != nil {
+		return h, err
+	}
+	return sha256.Sum256(fmt.Appendf(nil, "tidemark plan work v1\x00%s", h)), nil
+}
+
 // String describes the plan for people, in a few lines.
 func (p *Plan) String() string {
 	var b strings.Builder

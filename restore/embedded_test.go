@@ -66,8 +66,8 @@ type watched struct {
 	on func(n int)
 }
 
-func (w *watched) Load(ctx context.Context, rows iter.Seq2[*change.Record, error]) error {
-	return w.Target.Load(ctx, func(yield func(*change.Record, error) bool) {
+func (w *watched) Load(ctx context.Context, p *driver.Part, rows iter.Seq2[*change.Record, error]) error {
+	return w.Target.Load(ctx, p, func(yield func(*change.Record, error) bool) {
 		n := 0
 		for rec, err := range rows {
 			n++
@@ -225,7 +225,7 @@ func TestPreflight(t *testing.T) {
 		name string
 		fs   vfs.FS
 		want error
-	}{{"not empty", taken, driver.ErrNotEmpty}, {"no space", fullDisk{vfs.NewMem()}, embedded.ErrNoSpace}} {
+	}{{"not empty", taken, driver.ErrNotEmpty}, {"no space", fullDisk{vfs.NewMem()}, driver.ErrNoSpace}} {
 		dst, err := embedded.NewTarget("db", embedded.Options{FS: c.fs})
 		if err != nil {
 			t.Fatal(err)

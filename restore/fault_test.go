@@ -83,7 +83,7 @@ func TestTargetFails(t *testing.T) {
 // lazy is a target that reads one row less than there are and says nothing.
 type lazy struct{ place }
 
-func (p *lazy) Load(ctx context.Context, rows rowSeq) error {
+func (p *lazy) Load(_ context.Context, _ *driver.Part, rows rowSeq) error {
 	for range rows {
 		return nil
 	}

@@ -7,21 +7,18 @@ package restore
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/recovery"
+	"github.com/tidemarkdb/tidemark/storage"
 )
 
 // ErrPreflight says that a restore could not start, and that nothing was changed.
@@ -36,7 +33,9 @@ type Options struct {
 	Memory   int64          // bytes for sorting and buffers; default 512 MiB
 	TempDir  string         // where sorts spill; default the system's
 	Parts    int            // key ranges loaded at once; default one per processor
+	PartSize int64          // bytes of keys and images in a part, which is loaded again when it was interrupted; default 64 MiB
 	NoDigest bool           // don't fingerprint the rows on their way
+	Fresh    bool           // discard what another restore to the same place has left unfinished
 	Progress func(Progress) // called from one goroutine about five times a second, and at the end
 }
 
@@ -45,9 +44,11 @@ type Progress struct {
 	Phase string // "read", "load", "finish"
 	Read  int64  // records of the log read and sorted so far
 	Log   int64  // all of those
-	Rows  int64  // loaded so far
+	Rows  int64  // loaded so far, also by an earlier restore that this one goes on with
 	Total int64  // the plan's estimate of all rows
 	Bytes int64  // of keys and images loaded so far
+	Parts int    // finished ones
+	Of    int    // of so many; 0 before the log is read
 }
 
 // Result says what a restore reached.
@@ -59,7 +60,16 @@ type Result struct {
 	Bytes     int64                    `json:"bytes"` // of keys and images
 	Digests   []chain.CollectionDigest `json:"digests,omitempty"`
 	Confirmed bool                     `json:"confirmed"` // the source itself showed the same digests at this LSN
+	Parts     int                      `json:"parts"`
+	Resumed   int                      `json:"resumed_parts,omitempty"` // of those, what an interrupted restore had finished
 	Elapsed   time.Duration            `json:"elapsed_ns"`
+}
+
+func (o Options) withDefaults() Options {
+	if o.PartSize <= 0 {
+		o.PartSize = 64 << 20
+	}
+	return o
 }
 
 // Prepare reads the chain, resolves a target to a place in the log and plans
@@ -91,46 +101,106 @@ func Run(ctx context.Context, a *archive.Archive, t recovery.Target, dst driver.
 	return res, nil
 }
 
-// Execute carries out a plan that [Prepare] made for the state. On an error the
-// destination is as it was before; an error that wraps [ErrPreflight] came
-// before anything was written.
+// InterruptedError says that a restore did not come to its end for a reason
+// that may pass, and that the same plan can go on where it was.
+type InterruptedError struct {
+	Err   error
+	Parts int // that are kept
+	Of    int // all parts; 0 when that is not known
+}
+
+func (e *InterruptedError) Error() string {
+	s := fmt.Sprintf("%d finished parts are kept", e.Parts)
+	if e.Of > 0 {
+		s = fmt.Sprintf("%d of %d parts are finished and kept", e.Parts, e.Of)
+	}
+	return fmt.Sprintf("%v (%s: the same restore goes on there)", e.Err, s)
+}
+
+// Unwrap returns Err.
+func (e *InterruptedError) Unwrap() error { return e.Err }
+
+// Execute carries out a plan that [Prepare] made for the state. When an earlier
+// restore of the same plan to the same place was interrupted, what it finished
+// is not loaded again; the log is read, proved and sorted again.
+//
+// On an error the destination is as it was before. An error that wraps
+// [ErrPreflight] came before anything was written. What may pass, the end of
+// ctx or a store that is away, keeps the finished parts beside the destination
+// for another Execute: [InterruptedError]. What won't, such as damage or a full
+// disk, removes them.
 func Execute(ctx context.Context, a *archive.Archive, state *chain.State, plan *recovery.Plan, dst driver.Target, o Options) (*Result, error) {
 	if id := a.Identity(); plan.Repo != id.Repo || plan.Timeline != a.Timeline() {
 		return nil, fmt.Errorf("the plan is for timeline %s of repository %s, this is timeline %s of %s: %w",
 			plan.Timeline, plan.Repo, a.Timeline(), id.Repo, chain.ErrWrongRepo)
 	}
-	l := newLoad(o, plan)
+	l := newLoad(o.withDefaults(), plan)
+	var err error
+	if l.job, err = job(plan, o); err != nil {
+		return nil, err
+	}
 	stop := l.report()
 	defer stop()
-	// The log hash is known only when the log was read, which may take long:
-	// a destination that is no good is refused before.
-	if err := dst.Preflight(ctx, wanted(plan, recovery.Reached{Point: plan.Point})); err != nil {
+	early := l.wanted(recovery.Reached{Point: plan.Point}) // the log hash is known once the log was read
+	if _, err := dst.Preflight(ctx, early); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPreflight, err)
 	}
-	rows, err := recovery.At(ctx, a.Bucket(), plan, recovery.AtOptions{Memory: o.Memory, TempDir: o.TempDir, Parts: o.Parts,
-		Progress: l.read.Store})
+	done, err := dst.Begin(ctx, early)
+	if err != nil {
+		_, aborted := dst.Abort(true)
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrPreflight, err), aborted)
+	}
+	l.goOn(done)
+	res, err := l.into(ctx, a, state, dst)
+	if err == nil {
+		return res, nil
+	}
+	kept, aborted := dst.Abort(ctx.Err() != nil || passes(err))
+	if kept > 0 {
+		err = &InterruptedError{Err: err, Parts: kept, Of: int(l.of.Load())}
+	}
+	return nil, errors.Join(err, aborted)
+}
+
+// passes reports whether an error may be gone when the same is tried again.
+func passes(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, storage.ErrUnavailable)
+}
+
+// job identifies the work of a plan. What the plan says beside, such as what it
+// discards, may change while the archive grows.
+func job(plan *recovery.Plan, o Options) (driver.Job, error) {
+	work, err := plan.Work()
+	if err != nil {
+		return driver.Job{}, err
+	}
+	hash, err := plan.Hash()
+	if err != nil {
+		return driver.Job{}, err
+	}
+	id := sha256.Sum256(fmt.Appendf(nil, "tidemark restore v1\x00%s digests %t", work, !o.NoDigest))
+	return driver.Job{ID: id, Fresh: o.Fresh,
+		About: fmt.Sprintf("plan %s, LSN %d of timeline %s", hash.Short(), plan.Point.LSN, plan.Timeline)}, nil
+}
+
+// into fills the target and gives it its name. After an error the target is
+// the caller's to clean up.
+func (l *load) into(ctx context.Context, a *archive.Archive, state *chain.State, dst driver.Target) (_ *Result, err error) {
+	rows, err := recovery.At(ctx, a.Bucket(), l.plan, recovery.AtOptions{Memory: l.o.Memory, TempDir: l.o.TempDir,
+		Parts: l.o.Parts, PartBytes: l.o.PartSize, Done: l.done, Progress: l.read.Store})
 	if err != nil {
 		return nil, err
 	}
-	res, err := l.into(ctx, state, rows, dst)
-	if err != nil {
-		return nil, errors.Join(err, rows.Close(), dst.Abort())
-	}
-	return res, nil
-}
-
-// into fills the target and gives it its name. It closes the rows when they
-// are loaded; after an error both are the caller's to clean up.
-func (l *load) into(ctx context.Context, state *chain.State, rows *recovery.Rows, dst driver.Target) (*Result, error) {
-	if err := dst.Begin(ctx, wanted(l.plan, rows.Reached())); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrPreflight, err)
-	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, rows.Close())
+		}
+	}()
 	l.phase.Store(phaseLoad)
 	if err := l.run(ctx, rows, dst); err != nil {
 		return nil, err
 	}
 	res := l.result(rows.Reached())
-	var err error
 	if res.Confirmed, err = confirm(state, l.plan.Point.LSN, res.Digests); err != nil {
 		return nil, err
 	}
@@ -139,154 +209,17 @@ func (l *load) into(ctx context.Context, state *chain.State, rows *recovery.Rows
 		return nil, err
 	}
 	l.phase.Store(phaseFinish)
-	if err := dst.Finish(ctx); err != nil {
+	if err := dst.Finish(ctx, l.wanted(rows.Reached())); err != nil {
 		return nil, err
 	}
 	res.Elapsed = time.Since(l.began)
 	return res, nil
 }
 
-// The phases of a restore.
-const (
-	phaseRead int32 = iota
-	phaseLoad
-	phaseFinish
-)
-
-var phaseNames = [...]string{phaseRead: "read", phaseLoad: "load", phaseFinish: "finish"}
-
-// load counts and fingerprints rows on their way into the target.
-type load struct {
-	o       Options
-	plan    *recovery.Plan
-	began   time.Time
-	log     int64 // records of the log between base and target
-	phase   atomic.Int32
-	read    atomic.Int64 // of those
-	rows    atomic.Int64
-	bytes   atomic.Int64
-	mu      sync.Mutex
-	digests map[change.CollectionID]*change.Digest // guarded by mu
-}
-
-func newLoad(o Options, plan *recovery.Plan) *load {
-	l := &load{o: o, plan: plan, began: time.Now(), digests: make(map[change.CollectionID]*change.Digest)}
-	l.log = int64(plan.Point.LSN)
-	if plan.Base != nil {
-		l.log -= int64(plan.Base.LSN)
-	}
-	for _, s := range plan.Schemas {
-		l.digests[s.Collection] = new(change.Digest)
-	}
-	return l
-}
-
-// run loads every part, all at once.
-func (l *load) run(ctx context.Context, rows *recovery.Rows, dst driver.Target) error {
-	schemas := make(map[change.CollectionID]*change.Schema)
-	for _, s := range l.plan.Schemas {
-		schemas[s.Collection] = s
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	for _, part := range rows.Parts() {
-		g.Go(func() error {
-			ended := false
-			err := dst.Load(ctx, l.watch(part, schemas, &ended))
-			if err == nil && !ended {
-				err = errors.New("the target left rows unread and reported no error")
-			}
-			return err
-		})
-	}
-	return g.Wait()
-}
-
-// watch passes a part's rows on and keeps count of them. It sets ended when all
-// were taken.
-func (l *load) watch(part iter.Seq2[*change.Record, error], schemas map[change.CollectionID]*change.Schema, ended *bool) iter.Seq2[*change.Record, error] {
-	return func(yield func(*change.Record, error) bool) {
-		own := make(map[change.CollectionID]*change.Digest)
-		var schema *change.Schema
-		var digest *change.Digest
-		var rows, bytes int64
-		flush := func() {
-			l.rows.Add(rows)
-			l.bytes.Add(bytes)
-			rows, bytes = 0, 0
-		}
-		n := 0
-		for rec, err := range part {
-			if err == nil {
-				if schema == nil || schema.Collection != rec.Collection {
-					schema, digest = schemas[rec.Collection], new(change.Digest)
-					own[rec.Collection] = digest
-				}
-				if !l.o.NoDigest {
-					err = digest.AddNormal(schema, rec.Key, rec.Image, max(1, rec.Count)) // as At yields them
-				}
-				rows += max(1, rec.Count)
-				bytes += int64(len(rec.Key) + len(rec.Image))
-				if n++; n%1024 == 0 {
-					flush()
-				}
-			}
-			if !yield(rec, err) || err != nil {
-				return
-			}
-		}
-		flush()
-		*ended = true
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for id, d := range own {
-			l.digests[id].Merge(d)
-		}
-	}
-}
-
-// report calls Progress until the returned function is called.
-func (l *load) report() (stop func()) {
-	if l.o.Progress == nil {
-		return func() {}
-	}
-	say := func() {
-		l.o.Progress(Progress{Phase: phaseNames[l.phase.Load()], Read: l.read.Load(), Log: l.log,
-			Rows: l.rows.Load(), Total: l.plan.Estimate.Rows, Bytes: l.bytes.Load()})
-	}
-	done := make(chan struct{})
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(200 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				say()
-			case <-done:
-				say()
-				return
-			}
-		}
-	}()
-	return func() { close(done); <-ended }
-}
-
-func (l *load) result(reached recovery.Reached) *Result {
-	res := &Result{Asked: recovery.AtLSN(reached.LSN), Reached: reached, Discards: l.plan.Discards,
-		Rows: l.rows.Load(), Bytes: l.bytes.Load()}
-	if !l.o.NoDigest {
-		for _, s := range l.plan.Schemas {
-			d := l.digests[s.Collection]
-			res.Digests = append(res.Digests, chain.CollectionDigest{Collection: s.Collection, Rows: d.Rows, Digest: d.Sum()})
-		}
-	}
-	return res
-}
-
 // wanted is the plan in the words of a target.
-func wanted(plan *recovery.Plan, reached recovery.Reached) driver.State {
-	return driver.State{LSN: reached.LSN, LogHash: reached.LogHash, Commit: reached.Commit, LastTx: reached.Tx,
+func (l *load) wanted(reached recovery.Reached) driver.State {
+	plan := l.plan
+	return driver.State{Job: l.job, LSN: reached.LSN, LogHash: reached.LogHash, Commit: reached.Commit, LastTx: reached.Tx,
 		Origin:  &driver.Origin{Archive: string(plan.Repo), Timeline: string(plan.Timeline), LSN: reached.LSN, LogHash: reached.LogHash, Effective: reached.Effective},
 		Schemas: plan.Schemas, NextID: plan.NextID, Rows: plan.Estimate.Rows, Bytes: plan.Estimate.Bytes}
 }

@@ -51,9 +51,11 @@ func (p *place) call(name string) error {
 	return p.on(name, n)
 }
 
-func (p *place) Preflight(context.Context, driver.State) error { return p.call("preflight") }
+func (p *place) Preflight(context.Context, driver.State) (driver.Room, error) {
+	return driver.Room{Free: -1}, p.call("preflight")
+}
 
-func (p *place) Begin(_ context.Context, want driver.State) error {
+func (p *place) Begin(_ context.Context, want driver.State) ([]driver.Part, error) {
 	err := p.call("begin")
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -62,10 +64,10 @@ func (p *place) Begin(_ context.Context, want driver.State) error {
 	for _, s := range want.Schemas {
 		p.digests[s.Collection] = new(change.Digest)
 	}
-	return err
+	return nil, err
 }
 
-func (p *place) Load(ctx context.Context, rows iter.Seq2[*change.Record, error]) error {
+func (p *place) Load(ctx context.Context, _ *driver.Part, rows iter.Seq2[*change.Record, error]) error {
 	if err := p.call("load"); err != nil {
 		return err
 	}
@@ -109,22 +111,23 @@ func (p *place) row(rec, before *change.Record) error {
 	return err
 }
 
-func (p *place) Finish(context.Context) error {
+func (p *place) Finish(_ context.Context, want driver.State) error {
 	if err := p.call("finish"); err != nil {
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.finished, p.begun = p.begun, nil
+	p.finished, p.begun = &want, nil
 	return nil
 }
 
-func (p *place) Abort() error {
+// Abort keeps nothing.
+func (p *place) Abort(bool) (int, error) {
 	err := p.call("abort")
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.begun = nil
-	return err
+	return 0, err
 }
 
 // untouched reports why the place is not as it was before the restore.

@@ -70,9 +70,14 @@ type Suite struct {
 	// in pieces. 0 skips what needs it.
 	Piece int
 
-	// Target returns a new place to restore to, and how to open what is there
-	// once it is finished. Nil skips the tests of targets.
-	Target func() (t driver.Target, open func() (Database, error), err error)
+	// Place returns a new place to restore to. Nil skips the tests of targets.
+	Place func() (Place, error)
+}
+
+// Place is where a test restores to.
+type Place struct {
+	Target func() (driver.Target, error) // a new target for the place, as another process has one
+	Open   func() (Database, error)      // what is there once a restore is finished
 }
 
 // patience is how long a test waits for what should come at once.
@@ -88,12 +93,14 @@ func Run(t *testing.T, s Suite) {
 	t.Run("StartAgain", s.startAgain)
 
 	t.Run("Pieces", s.pieces)
-	if s.Target == nil {
+	if s.Place == nil {
 		return
 	}
 	t.Run("LoadReadsBack", s.loadReadsBack)
 	t.Run("TargetRefuses", s.targetRefuses)
 	t.Run("TargetAborts", s.targetAborts)
+	t.Run("TargetGoesOn", s.targetGoesOn)
+	t.Run("TargetKeepsAnother", s.targetKeepsAnother)
 }
 
 // TB is the part of testing.TB and rapid.T that helpers need.

@@ -3,7 +3,6 @@ package drivertest
 import (
 	"context"
 	"errors"
-	"iter"
 	"slices"
 	"sync"
 	"testing"
@@ -14,13 +13,68 @@ import (
 	"github.com/tidemarkdb/tidemark/driver"
 )
 
-func (s *Suite) target(t TB) (driver.Target, func() (Database, error)) {
+func (s *Suite) place(t TB) Place {
 	t.Helper()
-	target, open, err := s.Target()
+	p, err := s.Place()
+	if err != nil {
+		t.Fatalf("place: %v", err)
+	}
+	return p
+}
+
+func (p Place) target(t TB) driver.Target {
+	t.Helper()
+	target, err := p.Target()
 	if err != nil {
 		t.Fatalf("target: %v", err)
 	}
-	return target, open
+	return target
+}
+
+// parts divides rows into n parts that cover everything.
+func parts(rows []*change.Record, n int) ([]driver.Part, [][]*change.Record) {
+	var out []driver.Part
+	var in [][]*change.Record
+	for i := range n {
+		var p driver.Part
+		from, to := len(rows)*i/n, len(rows)*(i+1)/n
+		if i > 0 && from < len(rows) {
+			p.From = &driver.Bound{Collection: rows[from].Collection, Key: rows[from].Key}
+		}
+		if i < n-1 && to < len(rows) {
+			p.To = &driver.Bound{Collection: rows[to].Collection, Key: rows[to].Key}
+		}
+		if i > 0 && from == to {
+			continue // fewer rows than parts
+		}
+		out, in = append(out, p), append(in, rows[from:to])
+	}
+	return out, in
+}
+
+// load loads one part and says what is in it.
+func load(ctx context.Context, target driver.Target, p driver.Part, rows []*change.Record) error {
+	return target.Load(ctx, &p, func(yield func(*change.Record, error) bool) {
+		for _, r := range rows {
+			if !yield(r, nil) {
+				return
+			}
+		}
+		p.Tallies = tallies(rows)
+	})
+}
+
+// tallies counts rows, and gives each collection a digest to know it again by.
+func tallies(rows []*change.Record) (out []driver.Tally) {
+	for _, r := range rows {
+		if n := len(out); n == 0 || out[n-1].Collection != r.Collection {
+			out = append(out, driver.Tally{Collection: r.Collection, Digest: change.Hash{byte(r.Collection), 7}})
+		}
+		t := &out[len(out)-1]
+		t.Rows += max(1, r.Count)
+		t.Bytes += int64(len(r.Key) + len(r.Image))
+	}
+	return out
 }
 
 // state returns what a fold is to a target, and its rows in order.
@@ -60,48 +114,43 @@ func (f *fold) state(t TB) (driver.State, []*change.Record) {
 	return st, rows
 }
 
-func each(rows []*change.Record) iter.Seq2[*change.Record, error] {
-	return func(yield func(*change.Record, error) bool) {
-		for _, r := range rows {
-			if !yield(r, nil) {
-				return
-			}
-		}
-	}
-}
-
 // restore loads a fold in so many ranges at once and opens the result.
 func (s *Suite) restore(t TB, f *fold, ranges int) (Database, driver.Target) {
 	t.Helper()
 	ctx := context.Background()
-	target, open := s.target(t)
+	place := s.place(t)
+	target := place.target(t)
 	st, rows := f.state(t)
-	if err := target.Preflight(ctx, st); err != nil {
+	if _, err := target.Preflight(ctx, st); err != nil {
 		t.Fatalf("preflight: %v", err)
 	}
-	if err := target.Begin(ctx, st); err != nil {
-		t.Fatalf("begin: %v", err)
+	early := st
+	early.LSN, early.LogHash, early.Commit, early.LastTx = 0, change.Hash{}, 0, 0 // not known yet
+	if done, err := target.Begin(ctx, early); err != nil || len(done) > 0 {
+		t.Fatalf("begin: %v, %v", done, err)
 	}
-	if _, err := open(); err == nil {
+	if _, err := place.Open(); err == nil {
 		t.Fatalf("an unfinished restore can be opened")
 	}
-	errs := make([]error, ranges)
+	ps, in := parts(rows, ranges)
+	errs := make([]error, len(ps))
 	var wg sync.WaitGroup
-	for i := range ranges {
-		part := rows[len(rows)*i/ranges : len(rows)*(i+1)/ranges]
-		wg.Go(func() { errs[i] = target.Load(ctx, each(part)) })
+	for i := range ps {
+		wg.Go(func() { errs[i] = load(ctx, target, ps[i], in[i]) })
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
 		t.Fatalf("load: %v", err)
 	}
-	if err := target.Finish(ctx); err != nil {
+	if err := target.Finish(ctx, st); err != nil {
 		t.Fatalf("finish: %v", err)
 	}
-	if err := target.Abort(); err != nil {
-		t.Fatalf("abort after finish: %v", err)
+	for _, keep := range []bool{true, false} {
+		if kept, err := target.Abort(keep); err != nil || kept > 0 {
+			t.Fatalf("abort after finish: %d parts, %v", kept, err)
+		}
 	}
-	db, err := open()
+	db, err := place.Open()
 	if err != nil {
 		t.Fatalf("open what was restored: %v", err)
 	}
@@ -156,13 +205,13 @@ func (s *Suite) targetRefuses(t *testing.T) {
 	defer func() { closing(t, restored) }()
 	before := shown(t, restored)
 	st, _ := f.state(t)
-	if err := target.Preflight(context.Background(), st); !errors.Is(err, driver.ErrNotEmpty) {
+	if _, err := target.Preflight(context.Background(), st); !errors.Is(err, driver.ErrNotEmpty) {
 		t.Errorf("preflight of a place that is taken: %v", err)
 	}
-	if err := target.Begin(context.Background(), st); !errors.Is(err, driver.ErrNotEmpty) {
+	if _, err := target.Begin(context.Background(), st); !errors.Is(err, driver.ErrNotEmpty) {
 		t.Errorf("begin in a place that is taken: %v", err)
 	}
-	if err := target.Abort(); err != nil {
+	if _, err := target.Abort(false); err != nil {
 		t.Errorf("abort: %v", err)
 	}
 	if d := differ(before, shown(t, restored)); d != "" {
@@ -175,13 +224,14 @@ func (s *Suite) targetAborts(t *testing.T) {
 	defer func() { closing(t, db) }()
 	f := snapshotOf(t, db)
 	st, rows := f.state(t)
-	target, open := s.target(t)
+	place := s.place(t)
+	target := place.target(t)
 	ctx := context.Background()
-	if err := target.Begin(ctx, st); err != nil {
+	if _, err := target.Begin(ctx, st); err != nil {
 		t.Fatal(err)
 	}
 	boom := errors.New("boom")
-	err := target.Load(ctx, func(yield func(*change.Record, error) bool) {
+	err := target.Load(ctx, new(driver.Part), func(yield func(*change.Record, error) bool) {
 		_ = yield(rows[0], nil) && yield(nil, boom)
 	})
 	if !errors.Is(err, boom) {
@@ -189,22 +239,22 @@ func (s *Suite) targetAborts(t *testing.T) {
 	}
 	stranger := *rows[0]
 	stranger.Collection = 99
-	if err := target.Load(ctx, each([]*change.Record{&stranger})); err == nil {
+	if err := load(ctx, target, driver.Part{}, []*change.Record{&stranger}); err == nil {
 		t.Error("loaded a row of an unknown collection")
 	}
-	if err := target.Abort(); err != nil {
-		t.Fatalf("abort: %v", err)
+	if kept, err := target.Abort(true); err != nil || kept > 0 {
+		t.Fatalf("abort without a finished part: %d, %v", kept, err)
 	}
-	if _, err := open(); err == nil {
+	if _, err := place.Open(); err == nil {
 		t.Error("an aborted restore can be opened")
 	}
-	if err := target.Preflight(ctx, st); err != nil {
+	if _, err := target.Preflight(ctx, st); err != nil {
 		t.Errorf("preflight after abort: %v", err)
 	}
-	if err := target.Begin(ctx, st); err != nil {
+	if _, err := target.Begin(ctx, st); err != nil {
 		t.Errorf("begin after abort: %v", err)
 	}
-	if err := target.Abort(); err != nil {
+	if _, err := target.Abort(false); err != nil {
 		t.Errorf("second abort: %v", err)
 	}
 }
