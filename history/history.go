@@ -100,7 +100,8 @@ func sizesOf(ctx context.Context, a *archive.Archive, seg *chain.Segment) ([]cha
 	if sizer.Inside() {
 		return nil, fmt.Errorf("the segment of LSN %d to %d ends inside a transaction: %w", seg.First, seg.Last, pack.ErrCorrupt)
 	}
-	return out, nil
+	// Beyond a fork's cut they are another timeline's.
+	return slices.DeleteFunc(out, func(t chain.TxSize) bool { return t.Last > seg.Last }), nil
 }
 
 // appendSizes describes the transactions that end in a log pack, without

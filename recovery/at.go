@@ -92,7 +92,7 @@ func At(ctx context.Context, bucket storage.Bucket, plan *Plan, opt AtOptions) (
 	if plan.Base != nil {
 		base, err := merge.OpenRun(ctx, bucket, plan.Base.Runs, opt.Fetch)
 		if err != nil {
-			return nil, fmt.Errorf("base of manifest %d: %w", plan.Base.Seq, err)
+			return nil, fmt.Errorf("base of %s: %w", plan.Base.key(), err)
 		}
 		if err := plan.checkBase(base); err != nil {
 			return nil, err
@@ -142,11 +142,11 @@ func (p *Plan) rules(only []change.CollectionID) *merge.Rules {
 func (p *Plan) checkBase(base *merge.Run) error {
 	for _, c := range base.Collections() {
 		if !slices.Contains(p.Base.Schemas, c) {
-			return fmt.Errorf("base of manifest %d holds rows of collection %d, for which it has no schema: %w", p.Base.Seq, c, chain.ErrDamaged)
+			return fmt.Errorf("base of %s holds rows of collection %d, for which it has no schema: %w", p.Base.key(), c, chain.ErrDamaged)
 		}
 	}
 	if last := base.Last(); last > p.Base.LSN {
-		return fmt.Errorf("base of manifest %d holds a row of LSN %d, after its own LSN %d: %w", p.Base.Seq, last, p.Base.LSN, chain.ErrDamaged)
+		return fmt.Errorf("base of %s holds a row of LSN %d, after its own LSN %d: %w", p.Base.key(), last, p.Base.LSN, chain.ErrDamaged)
 	}
 	return nil
 }

@@ -53,36 +53,77 @@ func TestAtIsTheModel(t *testing.T) {
 			w.step()
 		}
 		w.publish()
-		s := w.c.State
-		windows := Windows(s)
-		inside := func(lsn change.LSN) bool {
-			return slices.ContainsFunc(windows, func(win Window) bool { return win.FromLSN <= lsn && lsn <= win.ToLSN })
-		}
-		for lsn := change.LSN(0); lsn <= s.Last+1; lsn++ {
-			st, boundary := w.states[lsn]
-			p, err := Resolve(rt.Context(), w.bucket, s, AtLSN(lsn))
-			switch {
-			case !inside(lsn):
-				var e *UnrestorableError
-				if !errors.As(err, &e) || !(errors.Is(err, ErrOutside) || errors.Is(err, ErrInGap)) {
-					rt.Fatalf("LSN %d outside %v: %v", lsn, windows, err)
-				}
-			case !boundary:
-				var e *InsideTxError
-				if !errors.As(err, &e) || e.Before >= lsn || e.Last <= lsn || w.states[e.Last].tx == nil {
-					rt.Fatalf("LSN %d inside a transaction: %v", lsn, err)
-				}
-			case err != nil:
-				rt.Fatalf("LSN %d: %v", lsn, err)
-			default:
-				w.checkAt(p, st, spillDir)
-			}
-		}
-		w.checkTimes(inside)
+		w.checkTimeline(spillDir)
 	})
 	if left, err := os.ReadDir(spillDir); err != nil || len(left) > 0 {
 		t.Errorf("left in the directory for spilling: %v, %v", left, err)
 	}
+}
+
+// TestAtIsTheModelOfEveryTimeline does the same for random trees of timelines:
+// forks of forks, inside segments, at bases, in gaps' ends and at LSN 0, while
+// those that they come from go on.
+func TestAtIsTheModelOfEveryTimeline(t *testing.T) {
+	spillDir := t.TempDir()
+	cut := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t, rt)
+		for range 1 + w.n(3, "forks") {
+			for range w.n(20, "steps") {
+				all := *w.tree
+				all[w.n(len(all)-1, "timeline")].step()
+			}
+			from := (*w.tree)[w.n(len(*w.tree)-1, "parent")]
+			from.fork()
+		}
+		for _, w := range *w.tree {
+			for range w.n(8, "steps") {
+				w.step()
+			}
+			w.publish()
+		}
+		for _, w := range *w.tree {
+			for _, seg := range chaintest.Segments(w.c.State) {
+				if seg.Body.PackLast > 0 {
+					cut++
+				}
+			}
+			w.checkTimeline(spillDir)
+		}
+	})
+	if t.Logf("%d cut segments", cut); cut == 0 {
+		t.Error("no fork has cut a segment")
+	}
+}
+
+// checkTimeline checks every LSN and every time of a timeline.
+func (w *world) checkTimeline(spillDir string) {
+	s := w.c.State
+	windows := Windows(s)
+	inside := func(lsn change.LSN) bool {
+		return slices.ContainsFunc(windows, func(win Window) bool { return win.FromLSN <= lsn && lsn <= win.ToLSN })
+	}
+	for lsn := change.LSN(0); lsn <= s.Last+1; lsn++ {
+		st, boundary := w.states[lsn]
+		p, err := Resolve(w.t.Context(), w.bucket, s, AtLSN(lsn))
+		switch {
+		case !inside(lsn):
+			var e *UnrestorableError
+			if !errors.As(err, &e) || !(errors.Is(err, ErrOutside) || errors.Is(err, ErrInGap)) {
+				w.t.Fatalf("LSN %d outside %v: %v", lsn, windows, err)
+			}
+		case !boundary:
+			var e *InsideTxError
+			if !errors.As(err, &e) || e.Before >= lsn || e.Last <= lsn || w.states[e.Last].tx == nil {
+				w.t.Fatalf("LSN %d inside a transaction: %v", lsn, err)
+			}
+		case err != nil:
+			w.t.Fatalf("LSN %d: %v", lsn, err)
+		default:
+			w.checkAt(p, st, spillDir)
+		}
+	}
+	w.checkTimes(inside)
 }
 
 // txsAfter counts the model's transactions after one LSN and up to another.

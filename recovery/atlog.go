@@ -89,7 +89,7 @@ func (l *logReader) open(ctx context.Context, g *errgroup.Group, packs chan<- *p
 		for _, ref := range seg.Packs {
 			p := &packJob{seg: i, ref: ref, done: make(chan struct{})}
 			// A pack that is needed whole is best read by one request.
-			whole := seg.First > base && seg.Last <= l.plan.Point.LSN && ref.Size <= limit/4
+			whole := seg.First > base && seg.packLast() <= l.plan.Point.LSN && ref.Size <= limit/4
 			p.weight = min(limit, ref.Tail)
 			if whole {
 				p.weight = ref.Size
@@ -122,6 +122,12 @@ func (l *logReader) open(ctx context.Context, g *errgroup.Group, packs chan<- *p
 	}
 	close(packs)
 	return nil
+}
+
+// last is where reading a segment of the plan ends: at the point, or where a
+// fork has cut it.
+func (l *logReader) last(seg int) change.LSN {
+	return min(l.plan.Segments[seg].Last, l.plan.Point.LSN)
 }
 
 // base is the LSN that the log is read after.
@@ -178,7 +184,8 @@ func (l *logReader) blocks(ctx context.Context, g *errgroup.Group, p *packJob, s
 		return corrupt(p.ref, "it is a %s pack, want a log", ix.Kind)
 	}
 	limit := max(l.memory/4*3, 1)
-	for i := ix.SeekLSN(l.base() + 1); i < len(ix.Blocks) && ix.Blocks[i].First <= l.plan.Point.LSN; i++ {
+	last := l.last(p.seg)
+	for i := ix.SeekLSN(l.base() + 1); i < len(ix.Blocks) && ix.Blocks[i].First <= last; i++ {
 		b := &blockJob{pack: p, index: i, info: &ix.Blocks[i], decoded: make(chan struct{}), proved: make(chan struct{})}
 		b.weight = min(limit, merge.BlockMemory(b.info))
 		if err := l.ahead.Acquire(ctx, b.weight); err != nil {
@@ -283,7 +290,7 @@ type segmentProof struct {
 	n      int // of the plan
 	seg    *PlanSegment
 	base   change.LSN // what lies at or before it is left out
-	point  change.LSN // what lies after it too
+	point  change.LSN // what lies after it too; in this segment
 	blocks chan *blockJob
 
 	next   change.LSN // of the record that must come
@@ -306,7 +313,7 @@ type txHead struct {
 // prove starts the proof of a segment. That of the last one says what was reached.
 func (l *logReader) prove(ctx context.Context, g *errgroup.Group, n int, reached *Reached) *segmentProof {
 	seg := &l.plan.Segments[n]
-	s := &segmentProof{n: n, seg: seg, base: l.base(), point: l.plan.Point.LSN, blocks: make(chan *blockJob, l.opt.Fetch),
+	s := &segmentProof{n: n, seg: seg, base: l.base(), point: l.last(n), blocks: make(chan *blockJob, l.opt.Fetch),
 		next: max(seg.First, l.base()+1), hash: seg.Prev}
 	g.Go(func() error {
 		for {
@@ -389,9 +396,9 @@ func (s *segmentProof) end() error {
 	case want < s.seg.Last:
 		return nil // the rest was not read
 	case s.hash != s.seg.LogHash:
-		return corrupt(last, "the segment of LSN %d to %d leads to log hash %s, its manifest %d says %s", s.seg.First, s.seg.Last, s.hash, s.seg.Seq, s.seg.LogHash)
+		return corrupt(last, "the segment of LSN %d to %d leads to log hash %s, %s says %s", s.seg.First, s.seg.Last, s.hash, s.seg.key(), s.seg.LogHash)
 	case s.seg.First > s.base && s.txs != s.seg.Txs:
-		return corrupt(last, "the segment holds %d transactions, its manifest %d says %d", s.txs, s.seg.Seq, s.seg.Txs)
+		return corrupt(last, "the segment holds %d transactions, %s says %d", s.txs, s.seg.key(), s.seg.Txs)
 	}
 	return nil
 }

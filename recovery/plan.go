@@ -43,25 +43,40 @@ type Plan struct {
 
 // PlanBase is the base of a plan.
 type PlanBase struct {
-	Seq     chain.Seq             `json:"seq"`
-	LSN     change.LSN            `json:"lsn"`
-	LogHash change.Hash           `json:"log_hash"`
-	Origin  chain.Origin          `json:"origin"`
-	Taken   change.Time           `json:"taken"`
-	Runs    []pack.Ref            `json:"runs"`
-	Schemas []change.CollectionID `json:"collections"` // that it holds
+	Timeline chain.TimelineID      `json:"timeline"` // whose manifest it is: this one or an ancestor
+	Seq      chain.Seq             `json:"seq"`
+	LSN      change.LSN            `json:"lsn"`
+	LogHash  change.Hash           `json:"log_hash"`
+	Origin   chain.Origin          `json:"origin"`
+	Taken    change.Time           `json:"taken"`
+	Runs     []pack.Ref            `json:"runs"`
+	Schemas  []change.CollectionID `json:"collections"` // that it holds
 }
+
+// key is the manifest's key.
+func (b *PlanBase) key() string { return chain.ManifestKey(b.Timeline, b.Seq) }
 
 // PlanSegment is one segment of a plan.
 type PlanSegment struct {
-	Seq     chain.Seq   `json:"seq"`
-	First   change.LSN  `json:"lsn_start"` // of the segment, also where the plan begins later
-	Last    change.LSN  `json:"lsn_end"`
-	Prev    change.Hash `json:"prev_log_hash"` // before First, or after the base's LSN where that is later
-	LogHash change.Hash `json:"log_hash"`      // after Last
-	Txs     int64       `json:"transactions"`
-	Packs   []pack.Ref  `json:"packs"`
+	Timeline chain.TimelineID `json:"timeline"` // whose manifest it is: this one or an ancestor
+	Seq      chain.Seq        `json:"seq"`
+	First    change.LSN       `json:"lsn_start"` // of the segment, also where the plan begins later
+	Last     change.LSN       `json:"lsn_end"`
+	Prev     change.Hash      `json:"prev_log_hash"` // before First, or after the base's LSN where that is later
+	LogHash  change.Hash      `json:"log_hash"`      // after Last
+	Txs      int64            `json:"transactions"`
+	Packs    []pack.Ref       `json:"packs"`
+
+	// PackLast is where the packs end, when a fork has cut the segment at Last:
+	// what lies between belongs to the ancestor alone. Otherwise 0.
+	PackLast change.LSN `json:"pack_lsn_end,omitempty"`
 }
+
+// key is the manifest's key.
+func (s *PlanSegment) key() string { return chain.ManifestKey(s.Timeline, s.Seq) }
+
+// packLast is the LSN of the last record that the packs hold.
+func (s *PlanSegment) packLast() change.LSN { return max(s.Last, s.PackLast) }
 
 // Discards is what the archive holds after the point.
 type Discards struct {
@@ -164,7 +179,7 @@ func (p *Plan) from(ctx context.Context, s *chain.State, base *chain.Announced[c
 	if base != nil {
 		b := &base.Body
 		at, hash = b.LSN, b.LogHash
-		p.Base = &PlanBase{Seq: base.Seq, LSN: b.LSN, LogHash: b.LogHash, Origin: b.Origin, Taken: b.Taken, Runs: b.Runs}
+		p.Base = &PlanBase{Timeline: base.Timeline, Seq: base.Seq, LSN: b.LSN, LogHash: b.LogHash, Origin: b.Origin, Taken: b.Taken, Runs: b.Runs}
 		for _, c := range b.Schemas {
 			schemas[c.Collection] = c
 			p.Base.Schemas = append(p.Base.Schemas, c.Collection)
@@ -185,7 +200,8 @@ func (p *Plan) from(ctx context.Context, s *chain.State, base *chain.Announced[c
 		if b.First > p.Point.LSN || at == p.Point.LSN {
 			break
 		}
-		p.Segments = append(p.Segments, PlanSegment{Seq: seg.Seq, First: b.First, Last: b.Last, Prev: hash, LogHash: b.LogHash, Txs: b.Txs, Packs: b.Packs})
+		p.Segments = append(p.Segments, PlanSegment{Timeline: seg.Timeline, Seq: seg.Seq, First: b.First, Last: b.Last, Prev: hash,
+			LogHash: b.LogHash, Txs: b.Txs, Packs: b.Packs, PackLast: b.PackLast})
 		p.follow(b, at, schemas, cuts, rows)
 		if err := known(b, schemas, p.Dropped, at); err != nil {
 			return err
@@ -222,7 +238,7 @@ func (p *Plan) follow(b *chain.Segment, base change.LSN, schemas map[change.Coll
 	}
 	// Of a segment that is used in part only that part is counted.
 	from, to := max(b.First, base+1), min(b.Last, p.Point.LSN)
-	part := float64(to-from+1) / float64(b.Last-b.First+1)
+	part := float64(to-from+1) / float64(max(b.Last, b.PackLast)-b.First+1)
 	for i := range b.Counts {
 		c := &b.Counts[i]
 		rows[c.Collection] += int64(part * float64(c.Inserts-c.Deletes))
@@ -233,10 +249,18 @@ func (p *Plan) follow(b *chain.Segment, base change.LSN, schemas map[change.Coll
 }
 
 // known checks that every collection a segment has records of is one that the
-// plan knows: else rows would be left out in silence.
+// plan knows: else rows would be left out in silence. Of a segment that a fork
+// has cut, the records of a collection may all lie beyond.
 func known(b *chain.Segment, schemas map[change.CollectionID]*change.Schema, dropped []change.CollectionID, base change.LSN) error {
+	var newest change.CollectionID
+	for id := range schemas {
+		newest = max(newest, id)
+	}
 	for i := range b.Counts {
 		id := b.Counts[i].Collection
+		if b.PackLast > 0 && id > newest {
+			continue
+		}
 		in := func(c chain.SchemaChange) bool { return c.Schema.Collection == id }
 		if schemas[id] == nil && !slices.Contains(dropped, id) && !slices.ContainsFunc(b.Schemas, in) {
 			return fmt.Errorf("the segment of LSN %d to %d has records of collection %d, which has no schema after LSN %d: %w", b.First, b.Last, id, base, ErrNoPlan)
@@ -274,12 +298,12 @@ func (p *Plan) check() error {
 	for i := range p.Segments {
 		s := &p.Segments[i]
 		switch {
-		case len(s.Packs) == 0 || s.First > s.Last || s.Last < next || s.First > p.Point.LSN:
-			return fmt.Errorf("the plan lists LSN %d to %d of manifest %d, for LSN %d to %d: %w", s.First, s.Last, s.Seq, next, p.Point.LSN, ErrNoPlan)
+		case len(s.Packs) == 0 || s.First > s.Last || s.Last < next || s.First > p.Point.LSN || s.PackLast > 0 && s.PackLast <= s.Last:
+			return fmt.Errorf("the plan lists LSN %d to %d of %s, for LSN %d to %d: %w", s.First, s.Last, s.key(), next, p.Point.LSN, ErrNoPlan)
 		case s.First > next || i > 0 && s.First != next:
-			return fmt.Errorf("the plan goes on with LSN %d of manifest %d, but LSN %d must follow: %w", s.First, s.Seq, next, ErrNoPlan)
+			return fmt.Errorf("the plan goes on with LSN %d of %s, but LSN %d must follow: %w", s.First, s.key(), next, ErrNoPlan)
 		case s.Prev != hash:
-			return fmt.Errorf("the plan has log hash %s before manifest %d, but %s must be there: %w", s.Prev, s.Seq, hash, ErrNoPlan)
+			return fmt.Errorf("the plan has log hash %s before %s, but %s must be there: %w", s.Prev, s.key(), hash, ErrNoPlan)
 		}
 		next, hash = s.Last+1, s.LogHash
 	}
@@ -334,6 +358,14 @@ func (p *Plan) Work() (change.Hash, error) {
 	return sha256.Sum256(fmt.Appendf(nil, "tidemark plan work v1\x00%s", h)), nil
 }
 
+// manifest names one of this timeline, or of an ancestor, for people.
+func (p *Plan) manifest(t chain.TimelineID, seq chain.Seq) string {
+	if t == p.Timeline {
+		return fmt.Sprintf("manifest %d", seq)
+	}
+	return fmt.Sprintf("manifest %d of %s", seq, t)
+}
+
 // String describes the plan for people, in a few lines.
 func (p *Plan) String() string {
 	var b strings.Builder
@@ -344,12 +376,12 @@ func (p *Plan) String() string {
 	if p.Base == nil {
 		b.WriteString("\nbase      none: the log starts at the empty database")
 	} else {
-		fmt.Fprintf(&b, "\nbase      manifest %d: LSN %d, %s, taken %s, %d runs", p.Base.Seq, p.Base.LSN, p.Base.Origin, p.Base.Taken, len(p.Base.Runs))
+		fmt.Fprintf(&b, "\nbase      %s: LSN %d, %s, taken %s, %d runs", p.manifest(p.Base.Timeline, p.Base.Seq), p.Base.LSN, p.Base.Origin, p.Base.Taken, len(p.Base.Runs))
 	}
 	if n := len(p.Segments); n == 0 {
 		b.WriteString("\nsegments  none")
 	} else {
-		fmt.Fprintf(&b, "\nsegments  %d: manifests %d to %d, LSN %d to %d", n, p.Segments[0].Seq, p.Segments[n-1].Seq, p.Segments[0].First, p.Segments[n-1].Last)
+		fmt.Fprintf(&b, "\nsegments  %d: %s to %s, LSN %d to %d", n, p.manifest(p.Segments[0].Timeline, p.Segments[0].Seq), p.manifest(p.Segments[n-1].Timeline, p.Segments[n-1].Seq), p.Segments[0].First, p.Segments[n-1].Last)
 	}
 	fmt.Fprintf(&b, "\nreads     %d bytes, %d records", p.Estimate.Read, p.Estimate.Records)
 	fmt.Fprintf(&b, "\nyields    about %d rows in %d collections", p.Estimate.Rows, len(p.Schemas))

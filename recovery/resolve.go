@@ -295,7 +295,7 @@ func (r *resolver) rest(ctx context.Context, seg *chain.Segment, n change.LSN) (
 		if seg.Last == n {
 			break
 		}
-		inside, txs, err := r.packRest(ctx, ref, n)
+		inside, txs, err := r.packRest(ctx, ref, n, seg.Last)
 		if err != nil {
 			return 0, err
 		}
@@ -307,29 +307,33 @@ func (r *resolver) rest(ctx context.Context, seg *chain.Segment, n change.LSN) (
 	return count, nil
 }
 
-// packRest counts the transactions of a pack that begin after n, and reports
-// whether n is one of its own LSNs.
-func (r *resolver) packRest(ctx context.Context, ref pack.Ref, n change.LSN) (inside bool, count int64, err error) {
+// packRest counts the transactions of a pack that begin after n and not after
+// last, and reports whether n is one of its own LSNs.
+func (r *resolver) packRest(ctx context.Context, ref pack.Ref, n, last change.LSN) (inside bool, count int64, err error) {
 	p, err := pack.Open(ctx, r.bucket, ref)
 	if err != nil {
 		return false, 0, err
 	}
 	defer p.Close()
 	ix := p.Index()
-	if n < ix.First() {
+	inside = ix.First() <= n
+	switch {
+	case ix.First() > last:
+		return false, 0, nil
+	case !inside && ix.Last() <= last:
 		return false, ix.Txs, nil
 	}
-	for b, err := range p.Blocks(ctx, ix.SeekLSN(n), len(ix.Blocks), pack.SkipKeys|pack.SkipImages) {
+	for b, err := range p.Blocks(ctx, ix.SeekLSN(max(n, ix.First())), len(ix.Blocks), pack.SkipKeys|pack.SkipImages) {
 		if err != nil {
-			return true, 0, err
+			return inside, 0, err
 		}
 		for _, t := range b.Txs() {
-			if !t.Before && t.First > n {
+			if !t.Before && t.First > n && t.Last() <= last {
 				count++
 			}
 		}
 	}
-	return true, count, nil
+	return inside, count, nil
 }
 
 // tx looks for a transaction by its ID: first among those that manifests
@@ -363,7 +367,7 @@ func (r *resolver) tx(ctx context.Context) (Point, error) {
 			if err != nil {
 				return Point{}, err
 			}
-			if last != 0 {
+			if last != 0 && last <= seg.Body.Last {
 				return r.lsn(ctx, last)
 			}
 		}

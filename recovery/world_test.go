@@ -34,7 +34,9 @@ type world struct {
 	pending []*change.Tx
 	states  map[change.LSN]worldState // after each transaction
 	order   []change.LSN              // of states
-	packs   int
+	packs   *int
+
+	tree *[]*world // every timeline, main first
 }
 
 // worldState is the state after a transaction.
@@ -48,7 +50,8 @@ type worldState struct {
 func newWorld(tb testing.TB, t *rapid.T) *world {
 	w := &world{t: t, bucket: storage.NewMem(), c: &chaintest.Chain{T: tb, State: chain.NewState(chaintest.Repo, chain.MainTimeline)}, now: 1e9, nextID: 1,
 		schemas: map[change.CollectionID]*change.Schema{}, rows: map[change.CollectionID]map[string]change.Record{},
-		states: map[change.LSN]worldState{}}
+		states: map[change.LSN]worldState{}, packs: new(int), tree: new([]*world)}
+	*w.tree = append(*w.tree, w)
 	w.c.Claim()
 	w.remember(nil)
 	return w
@@ -275,8 +278,8 @@ func (w *world) publish() {
 
 // store uploads a pack under a fresh name.
 func (w *world) store(k chain.PackKey, refs *[]pack.Ref, write func(*bytes.Buffer) (pack.Ref, error)) {
-	w.packs++
-	k.Timeline, k.Nonce = chain.MainTimeline, fmt.Sprintf("%016x", w.packs)
+	*w.packs++
+	k.Timeline, k.Nonce = w.c.State.Timeline, fmt.Sprintf("%016x", *w.packs)
 	var buf bytes.Buffer
 	ref, err := write(&buf)
 	if err != nil {
@@ -341,6 +344,56 @@ func (w *world) gap() {
 	if w.n(3, "base after gap") > 0 {
 		w.base(w.last)
 	}
+}
+
+// fork begins a timeline that goes on from a random place of this one, where
+// the archive has come to, with its own model.
+func (w *world) fork() *world {
+	s := w.c.State
+	published := slices.DeleteFunc(slices.Clone(w.order), func(lsn change.LSN) bool { return lsn > s.Last })
+	lsn := published[w.n(len(published)-1, "fork")]
+	st := w.states[lsn]
+	pin := chain.Pin{Child: chain.TimelineID(fmt.Sprint("t", len(*w.tree)+1)), LSN: lsn, LogHash: st.hash}
+	switch {
+	case st.tx != nil:
+		pin.Effective = st.tx.Effective
+	case lsn == s.Last:
+		pin.Effective = s.Effective
+	default:
+		for i := range s.Gaps {
+			if g := &s.Gaps[i].Body; g.Last == lsn {
+				pin.Effective = g.To
+			}
+		}
+	}
+	for _, seg := range chaintest.Segments(s) {
+		if b := &seg.Body; b.First <= lsn && lsn < b.Last {
+			pin.Txs = w.txsAfter(b.First-1, lsn)
+		}
+	}
+	w.c.Add(chain.Manifest{Kind: chain.KindPin, Pin: &pin})
+	f := &world{t: w.t, bucket: w.bucket, c: w.c.Child(pin.Child), now: w.now, last: lsn, hash: st.hash, eff: pin.Effective,
+		schemas: map[change.CollectionID]*change.Schema{}, rows: map[change.CollectionID]map[string]change.Record{},
+		states: map[change.LSN]worldState{}, packs: w.packs, tree: w.tree}
+	claim := chaintest.Claim(f.c.State)
+	claim.Claim.Source.System = string(pin.Child)
+	f.c.Add(claim)
+	f.nextID = f.c.State.NextCollection
+	for _, n := range w.order {
+		if n <= lsn {
+			f.order, f.states[n] = append(f.order, n), w.states[n]
+		}
+	}
+	for _, schema := range st.schemas {
+		f.schemas[schema.Collection], f.rows[schema.Collection] = schema, map[string]change.Record{}
+		f.nextID = max(f.nextID, schema.Collection+1)
+	}
+	for _, r := range st.rows {
+		r.Op = 0
+		f.rows[r.Collection][string(r.Key)] = r
+	}
+	*w.tree = append(*w.tree, f)
+	return f
 }
 
 // rowsText shows rows so that a difference can be read.
