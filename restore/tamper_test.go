@@ -31,7 +31,7 @@ type tampering struct {
 
 // kindOf tells objects that could take each other's place.
 func kindOf(key string) string {
-	if parts := strings.Split(key, "/"); len(parts) == 3 {
+	if parts := strings.Split(key, "/"); len(parts) >= 3 { // manifests lie in directories of their own
 		return parts[1]
 	}
 	return key
