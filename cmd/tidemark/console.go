@@ -32,6 +32,10 @@ type console struct {
 
 	conf    *config.Config // see configuration
 	confErr error          // likewise
+	kit     *pinnedKit     // see pin
+
+	jobResult  string // see did
+	jobFigures numbers
 
 	ready    bool // the command line was accepted
 	terminal bool // errs is a terminal

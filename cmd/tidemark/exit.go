@@ -12,6 +12,7 @@ import (
 	"github.com/tidemarkdb/tidemark/embedded"
 	"github.com/tidemarkdb/tidemark/flatfile"
 	"github.com/tidemarkdb/tidemark/history"
+	"github.com/tidemarkdb/tidemark/kit"
 	"github.com/tidemarkdb/tidemark/merge"
 	"github.com/tidemarkdb/tidemark/pack"
 	"github.com/tidemarkdb/tidemark/recovery"
@@ -65,6 +66,7 @@ var exits = []struct {
 	{recovery.ErrNoPlan, exitCorrupt},
 	{errNoRow, exitOther},
 	{config.ErrConfig, exitUsage},
+	{kit.ErrKit, exitUsage},
 	{chain.ErrVersion, exitOther},
 	{chain.ErrWrongRepo, exitCorrupt},
 	{archive.ErrNotArchive, exitMissing},

@@ -98,11 +98,8 @@ func (c *console) openArchive(ctx context.Context, name string, write bool) (*ar
 		return nil, err
 	}
 	opts := archive.OpenOptions{Warn: c.warn}
-	switch db, err := c.named(name); {
-	case err != nil:
-		return nil, err
-	case db != nil:
-		opts.PinRepo, opts.Timeline = db.Repo, db.Timeline
+	if err := c.pin(ctx, name, bucket, &opts); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	a, err := archive.Open(ctx, bucket, opts)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tidemarkdb/tidemark/driver"
+	"github.com/tidemarkdb/tidemark/job"
 	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 )
@@ -17,6 +18,7 @@ type restoreFlags struct {
 	to       string
 	memory   byteFlag
 	noDigest bool
+	kit      kitFlags
 }
 
 // restored is the result of a restore as --json prints it.
@@ -33,21 +35,31 @@ func newRestore(c *console) *cobra.Command {
 		Long: `Bring the database back as it was at a target, in a new place. DEST must not exist
 or be empty; nothing appears there before the restore is complete.
 
+With --kit, the recovery kit says which archive it is and where; one that was
+rewritten since the kit was printed, or that holds less than it did then, is
+refused. So a restore needs nothing but the kit and the archive.
+
 A target is ` + targetForms + `.`,
 		Example: `  tidemark restore /backup/shop ./shop-restored.db --to lsn:88212
-  tidemark restore /backup/shop ./shop-restored.db --to '2026-11-22 15:32:07Z'`,
-		Args: args("ARCHIVE", "DEST"),
+  tidemark restore /backup/shop ./shop-restored.db --to '2026-11-22 15:32:07Z'
+  tidemark restore --kit kit.txt ./shop-restored.db --to latest`,
+		Args: f.kit.args,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runRestore(cmd.Context(), c, args[0], args[1], f)
+			name, dest, err := f.kit.archive(c, args)
+			if err != nil {
+				return err
+			}
+			return runRestore(cmd.Context(), c, name, dest, f)
 		},
 	}
 	toFlag(cmd, &f.to)
+	f.kit.add(cmd)
 	cmd.Flags().Var(&f.memory, "memory", "memory for sorting; more spills to disk")
 	cmd.Flags().BoolVar(&f.noDigest, "no-digest", false, "don't fingerprint the rows on their way")
 	return cmd
 }
 
-func runRestore(ctx context.Context, c *console, name, dest string, f restoreFlags) error {
+func runRestore(ctx context.Context, c *console, name, dest string, f restoreFlags) (err error) {
 	target, err := c.parseTarget("--to", f.to)
 	if err != nil {
 		return err
@@ -71,6 +83,7 @@ func runRestore(ctx context.Context, c *console, name, dest string, f restoreFla
 	if err := c.emitPlan(target, plan); err != nil {
 		return err
 	}
+	defer c.record(job.Restore, name)(&err)
 	limitHeap(int64(f.memory))
 	p := c.progress("restore", "records")
 	res, err := restore.Execute(ctx, a, state, plan, dst, restore.Options{Memory: int64(f.memory), NoDigest: f.noDigest,
@@ -79,6 +92,8 @@ func runRestore(ctx context.Context, c *console, name, dest string, f restoreFla
 	if err != nil {
 		return withTry(damaged(err, name), driver.ErrNotEmpty, fmt.Sprintf("tidemark restore %s %s --to %s", shell(name), shell(dest+"-2"), shell(f.to)))
 	}
+	c.did(numbers{"lsn": plan.Point.LSN, "rows": res.Rows, "bytes": res.Bytes, "seconds": res.Elapsed.Seconds()},
+		"LSN %d into %s: %s, %s", plan.Point.LSN, dest, plural(res.Rows, "row", "rows"), size(res.Bytes))
 	c.printRestored(plan, res, dest)
 	res.Asked = target
 	return c.emit("restored", restored{Destination: dest, Result: res})

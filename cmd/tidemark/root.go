@@ -92,6 +92,7 @@ See it work on real data:  tidemark demo`,
 		newSnapshot(c),
 		newLabel(c),
 		newStatus(c),
+		newJobs(c),
 		newGaps(c),
 	)
 	add("restore",

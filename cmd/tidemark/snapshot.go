@@ -9,6 +9,7 @@ import (
 	"github.com/tidemarkdb/tidemark/capture"
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/job"
 )
 
 // baseReport is what snapshot reports.
@@ -38,7 +39,8 @@ faster; nothing else depends on them.`,
 	return cmd
 }
 
-func runSnapshot(ctx context.Context, c *console, dbName, archiveName string, f captureFlags) error {
+func runSnapshot(ctx context.Context, c *console, dbName, archiveName string, f captureFlags) (err error) {
+	defer c.record(job.Snapshot, archiveName)(&err)
 	var base *chain.Snapshot
 	return c.withCapturer(ctx, dbName, archiveName, f, func(ctx context.Context, cap *capture.Capturer, _ *archive.Archive) (err error) {
 		base, err = cap.Snapshot(ctx)
@@ -51,6 +53,7 @@ func runSnapshot(ctx context.Context, c *console, dbName, archiveName string, f 
 		for _, run := range base.Runs {
 			r.Bytes += run.Size
 		}
+		c.did(numbers{"lsn": r.LSN, "rows": r.Rows, "bytes": r.Bytes}, "LSN %d: %s, %s", r.LSN, plural(r.Rows, "row", "rows"), size(r.Bytes))
 		c.printf("snapshot at LSN %d: %s in %s, %s\n", r.LSN, plural(r.Rows, "row", "rows"), plural(int64(r.Packs), "pack", "packs"), size(r.Bytes))
 		return c.emit("snapshot", r)
 	})

@@ -43,7 +43,8 @@ type labelReport struct {
 }
 
 func newStatus(c *console) *cobra.Command {
-	return &cobra.Command{
+	var recoveryKit bool
+	cmd := &cobra.Command{
 		Use:   "status [ARCHIVE]",
 		Short: "Show what can be restored and how fresh it is",
 		Long: `Show what can be restored and how fresh it is. Everything shown was read from the
@@ -51,9 +52,16 @@ archive: RPO is the age of the last moment that could be restored right now.
 Without ARCHIVE, every configured database is shown.`,
 		Args: args("[ARCHIVE]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.eachArchive(args, func(name string) error { return runStatus(cmd.Context(), c, name) })
+			return c.eachArchive(args, func(name string) error {
+				if recoveryKit {
+					return c.printKit(cmd.Context(), name, "")
+				}
+				return runStatus(cmd.Context(), c, name)
+			})
 		},
 	}
+	cmd.Flags().BoolVar(&recoveryKit, "recovery-kit", false, "print the page that one must still have when this machine is gone")
+	return cmd
 }
 
 func runStatus(ctx context.Context, c *console, name string) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/job"
 	"github.com/tidemarkdb/tidemark/restore"
 )
 
@@ -36,7 +37,7 @@ Exit code 22 says that something is damaged.`,
 	return cmd
 }
 
-func runVerify(ctx context.Context, c *console, name, levelName string) error {
+func runVerify(ctx context.Context, c *console, name, levelName string) (err error) {
 	level, err := restore.ParseLevel(levelName)
 	if err != nil {
 		return usageError{fmt.Errorf("--level: %w", err)}
@@ -45,6 +46,7 @@ func runVerify(ctx context.Context, c *console, name, levelName string) error {
 	if err != nil {
 		return err
 	}
+	defer c.record(job.Verify, name)(&err)
 	p := c.progress("verify", "packs")
 	var mu sync.Mutex
 	began := c.now()
@@ -67,6 +69,8 @@ func runVerify(ctx context.Context, c *console, name, levelName string) error {
 	if level >= restore.LevelRecords {
 		checked += ", " + plural(r.Records, "record", "records")
 	}
+	c.did(numbers{"manifests": r.Manifests, "objects": r.Objects, "bytes": r.Bytes, "records": r.Records, "findings": len(r.Findings)},
+		"level %s: %s in %s", r.Level, plural(int64(len(r.Findings)), "problem", "problems"), checked)
 	if r.OK() {
 		c.printf("ok: %s verified at level %s in %s\n", checked, r.Level, span(c.now().Sub(began)))
 		return nil
