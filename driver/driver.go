@@ -26,6 +26,13 @@ var (
 	// to hold.
 	ErrTruncated = errors.New("the archive has lost what it held")
 
+	// ErrNotStandby says that a database does not follow an archive: it never
+	// did, or was promoted.
+	ErrNotStandby = errors.New("the database is no standby")
+
+	// ErrStandby says that a database follows an archive and changes in no other way.
+	ErrStandby = errors.New("the database is a standby")
+
 	// ErrNotEmpty says that the place to restore to already holds something.
 	ErrNotEmpty = errors.New("destination is not empty")
 
@@ -283,4 +290,41 @@ type Target interface {
 	// there are none, everything that Begin and Load made is removed. It is
 	// harmless after Finish.
 	Abort(keep bool) (kept int, err error)
+}
+
+// Standing says how far a standby has come, and what it follows.
+type Standing struct {
+	Mark                  // what it holds
+	Archive   string      // the repository's ID
+	Timeline  string      // that it follows
+	Effective change.Time // of the transaction that ends at the mark
+	Covered   change.Time // it holds everything with an effective time up to here, as the archive promised
+}
+
+// A Standby is a database that is kept current from an archive: it holds what
+// the timeline's log says up to its mark, and changes in no other way. What it
+// says it is is durable.
+//
+// Standing is safe for concurrent use; the other methods are for one goroutine.
+type Standby interface {
+	// Standing returns ErrNotStandby when the database follows nothing (any more).
+	Standing(ctx context.Context) (Standing, error)
+
+	// Apply applies transactions, which are whole and lie in log order, each
+	// valid until the next one. It takes several at once, as many as suit it;
+	// each such batch is durable and visible as a whole, and its log hash goes on
+	// from the mark. Transactions at or below the mark are skipped. It returns
+	// how many were applied. Errors wrap apply.ErrGap when one starts later than
+	// just after the mark, apply.ErrDiverged when a record does not fit the rows,
+	// or are those of the sequence: what comes before the transaction at fault
+	// is then applied, nothing of it and after it.
+	Apply(ctx context.Context, txs iter.Seq2[*change.Tx, error]) (int, error)
+
+	// Cover notes what the archive promises: the standby, at its mark, holds
+	// everything up to a time. It need not be durable.
+	Cover(until change.Time)
+
+	// Promote ends the following for good: the database takes writes from then
+	// on, and its Identity's Restored is where its own history begins.
+	Promote(ctx context.Context) (Origin, error)
 }

@@ -85,39 +85,59 @@ type crash struct {
 	op               string
 }
 
-// crashEverywhere runs a workload and cuts the power before each of its
-// writes, syncs, renames and removals; percent of what was not synced remains.
-func crashEverywhere(t *testing.T, percent int) []crash {
-	mem := vfs.NewCrashableMem()
-	var load crashLoad
-	var mu sync.Mutex
-	var crashes []crash
-	rng := rand.New(rand.NewPCG(1, 2))
-	ops := 0
-	inject := errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if op.Kind.ReadOrWrite() == errorfs.OpIsRead || op.Kind == errorfs.OpFileClose {
-			return nil
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if ops++; testing.Short() && ops%5 != 0 {
-			return nil
-		}
-		if percent > 0 && percent < 100 {
-			// Pebble counts on a file system that keeps directory changes in order.
-			if ok, _ := exists(mem, "db/state"); ok {
-				if err := syncDir(mem, "db/state"); err != nil {
-					return err
-				}
+// crashes cuts the power of a file system before each write, sync, rename and
+// removal; percent of what was not synced remains.
+type crashes struct {
+	mem     *vfs.MemFS
+	percent int
+	load    *crashLoad
+	mu      sync.Mutex
+	all     []crash
+	ops     int
+	rng     *rand.Rand
+}
+
+func newCrashes(mem *vfs.MemFS, percent int, load *crashLoad) (*crashes, vfs.FS) {
+	c := &crashes{mem: mem, percent: percent, load: load, rng: rand.New(rand.NewPCG(1, 2))}
+	return c, errorfs.Wrap(mem, errorfs.InjectorFunc(c.before))
+}
+
+func (c *crashes) before(op errorfs.Op) error {
+	if op.Kind.ReadOrWrite() == errorfs.OpIsRead || op.Kind == errorfs.OpFileClose {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ops++; testing.Short() && c.ops%5 != 0 {
+		return nil
+	}
+	if c.percent > 0 && c.percent < 100 {
+		// Pebble counts on a file system that keeps directory changes in order.
+		if ok, _ := exists(c.mem, "db/state"); ok {
+			if err := syncDir(c.mem, "db/state"); err != nil {
+				return err
 			}
 		}
-		c := crash{acked: load.acked.Load(), op: fmt.Sprint(op.Kind, " ", op.Path)}
-		c.fs = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng})
-		c.attempted = load.attempted.Load()
-		crashes = append(crashes, c)
-		return nil
-	})
-	o := small(errorfs.Wrap(mem, inject))
+	}
+	left := crash{acked: c.load.acked.Load(), op: fmt.Sprint(op.Kind, " ", op.Path)}
+	left.fs = c.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: c.percent, RNG: c.rng})
+	left.attempted = c.load.attempted.Load()
+	c.all = append(c.all, left)
+	return nil
+}
+
+// taken returns what the power cuts left.
+func (c *crashes) taken() []crash {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.all
+}
+
+// crashEverywhere runs a workload under crashes.
+func crashEverywhere(t *testing.T, percent int) []crash {
+	var load crashLoad
+	crashes, fs := newCrashes(vfs.NewCrashableMem(), percent, &load)
+	o := small(fs)
 	o.MemTableBytes = 16 << 10
 	db := mustOpen(t, "db", o)
 	if err := load.create(db); err != nil {
@@ -130,9 +150,7 @@ func crashEverywhere(t *testing.T, percent int) []crash {
 		load.acked.Add(1)
 	}
 	mustClose(t, db)
-	mu.Lock()
-	defer mu.Unlock()
-	return crashes
+	return crashes.taken()
 }
 
 // TestCrashAtEveryWriteAndSync opens what each power cut left, and expects

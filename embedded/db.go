@@ -39,6 +39,9 @@ type DB struct {
 	visibleMu sync.RWMutex // held for writing while the state is changed
 	visible   visible      // guarded by visibleMu
 
+	standby  *standby                  // guarded by mu; nil when the database follows nothing
+	readOnly atomic.Pointer[Following] // what it follows; set where standby is
+
 	poisoned atomic.Pointer[error]
 
 	readers sync.WaitGroup // views, snapshots and others that Close waits for
@@ -128,6 +131,9 @@ func (db *DB) start() error {
 	db.visible = r.visible
 	db.assigned, db.assignedCatalog = r.visible.progress, r.visible.catalog
 	db.open = newGroup(nil)
+	if err := db.openStandby(); err != nil {
+		return err
+	}
 	if id.Archived && id.Detached == nil {
 		db.lagging.attach(db.log, db.retain.through())
 	}
@@ -275,6 +281,9 @@ func (db *DB) run(fn func(*Tx) error) (g *group, lead bool, err error) {
 	}
 	if err := db.usable(); err != nil {
 		return nil, false, err
+	}
+	if f := db.readOnly.Load(); f != nil {
+		return nil, false, fmt.Errorf("database %s: %w", db.dir, f.refuse())
 	}
 	open, writing := db.pending()
 	if len(open.frame) > fullGroup {

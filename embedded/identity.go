@@ -34,6 +34,9 @@ type identity struct {
 	Created  change.Time   `json:"created"`
 	Restored *restoredFrom `json:"restored,omitempty"`
 
+	// Following is set while the database is a standby.
+	Following *Following `json:"following,omitempty"`
+
 	// Archived is set once an archive was attached: from then on the log is
 	// kept until it is acknowledged.
 	Archived bool `json:"archived,omitempty"`

@@ -18,6 +18,8 @@ type Info struct {
 	Restored  bool       // whether it came from a restore
 	RestoreAt change.LSN // where its own history begins then
 
+	Following *Following // the timeline that it is a standby of; nil when it is none
+
 	Archived bool            // whether an archive was attached
 	Acked    *driver.Receipt // the last receipt of an archive, from before the last Open too; nil for none
 	Lag      Lag             // how far the archive is behind; zero when none is attached
@@ -42,6 +44,7 @@ func (db *DB) Info() Info {
 		out.Restored, out.RestoreAt = true, id.Restored.LSN
 	}
 	out.Lag, _ = db.lagging.lag()
+	out.Following = db.readOnly.Load()
 	e := db.log.Extent()
 	out.LogFrom, out.LogBytes = e.First, e.Bytes
 	return out

@@ -35,6 +35,15 @@ func (db *DB) ended() error {
 	}
 }
 
+// capturable reports whether the database has a history to be captured: a
+// standby has that of the archive it follows.
+func (db *DB) capturable() error {
+	if f := db.readOnly.Load(); f != nil {
+		return fmt.Errorf("database %s can't be captured: %w", db.dir, f.refuse())
+	}
+	return nil
+}
+
 func (s *source) Identity(context.Context) (driver.Identity, error) {
 	id := driver.Identity{Kind: Kind, System: s.system}
 	s.retain.mu.Lock()
@@ -58,6 +67,9 @@ func (s *source) Start(context.Context) (driver.Mark, error) {
 		return driver.Mark{}, err
 	}
 	defer s.readers.Done()
+	if err := s.db().capturable(); err != nil {
+		return driver.Mark{}, err
+	}
 	if err := s.db().attach(); err != nil {
 		return driver.Mark{}, fmt.Errorf("attach an archive: %w", err)
 	}
@@ -74,6 +86,9 @@ func (s *source) Ack(_ context.Context, through driver.Receipt) error {
 		return err
 	}
 	defer s.readers.Done()
+	if err := s.db().capturable(); err != nil {
+		return err
+	}
 	if end, _ := s.log.End(); through.LSN > end {
 		return fmt.Errorf("acknowledged through LSN %d, the database ends at %d: %w", through.LSN, end, driver.ErrDiverged)
 	}
@@ -84,7 +99,7 @@ func (s *source) Ack(_ context.Context, through driver.Receipt) error {
 }
 
 func (s *source) Changes(ctx context.Context, after driver.Mark) (driver.Changes, error) {
-	if err := s.db().ended(); err != nil {
+	if err := errors.Join(s.db().ended(), s.db().capturable()); err != nil {
 		return nil, err
 	}
 	if end, _ := s.log.End(); after.LSN > end {

@@ -98,6 +98,9 @@ func NewFrame(buf []byte) []byte {
 	return append(buf[:0], header[:]...)
 }
 
+// Payload returns the transactions in a frame that [NewFrame] began.
+func Payload(frame []byte) []byte { return frame[frameHeaderSize:] }
+
 // seal fills in the header of a frame whose payload follows it, for offset off.
 func (k *frameKey) seal(frame []byte, off int64, n uint64, txs int) {
 	copy(frame, frameMagic)
