@@ -74,7 +74,8 @@ func emptyRestored(t testing.TB, fs vfs.FS) *DB {
 	}
 	ctx := context.Background()
 	want := driver.State{NextID: 1, Origin: &driver.Origin{Archive: "a", Timeline: "main", Effective: 7}}
-	if err := errors.Join(target.Begin(ctx, want), target.Finish(ctx)); err != nil {
+	_, err = target.Begin(ctx, want)
+	if err = errors.Join(err, target.Finish(ctx, want)); err != nil {
 		t.Fatal(err)
 	}
 	return mustOpen(t, "db", small(fs))
