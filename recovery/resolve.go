@@ -233,12 +233,17 @@ func (r *resolver) lsn(ctx context.Context, n change.LSN) (Point, error) {
 		return Point{}, r.refuse(n)
 	}
 	if r.target.Before {
-		if lostAt(r.s, n) != nil { // where its transaction begins is not known
-			return Point{}, r.refuse(n)
-		}
 		seg, err := r.s.SegmentAt(ctx, n)
 		if err != nil {
 			return Point{}, err
+		}
+		if l := lostAt(r.s, n); l != nil {
+			if seg != nil && seg.First == n { // no segment begins inside a transaction
+				return r.point(ctx, n-1)
+			}
+			e := &UnrestorableError{Target: r.target, Lost: l, Detail: fmt.Sprintf("the transaction that holds LSN %d is lost", n)}
+			e.Before, e.After = NearestLSN(r.s, n)
+			return Point{}, e
 		}
 		if seg == nil { // the start of the log, or a gap: no transaction
 			if n == r.s.Start {

@@ -23,6 +23,7 @@ type captureFlags struct {
 	flushBytes byteFlag
 	flushAge   time.Duration
 	coverage   time.Duration
+	beside     besideFlags
 	lag        lagFlags
 	set        *pflag.FlagSet
 }
@@ -53,6 +54,7 @@ no application has open.`,
 	}
 	cmd.Flags().BoolVar(&f.once, "once", false, "stop when everything that was there at the start is archived")
 	f.add(cmd)
+	f.beside.add(cmd)
 	return cmd
 }
 
@@ -92,10 +94,9 @@ func runCapture(ctx context.Context, c *console, dbName, archiveName string, f c
 			if _, err := cap.Sync(ctx); err != nil {
 				return err
 			}
-		} else {
-			<-ctx.Done()
+			return nil
 		}
-		return nil
+		return c.beside(ctx, cap, a, f.beside)
 	}, func(a *archive.Archive) error {
 		s := a.State()
 		c.printf("archived through LSN %d: %s, %s\n", s.Last,

@@ -8,6 +8,7 @@ import (
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/config"
+	"github.com/tidemarkdb/tidemark/drill"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
 	"github.com/tidemarkdb/tidemark/flatfile"
@@ -34,6 +35,7 @@ const exitHelp = `A script may rely on these exit codes:
    22  something is damaged
    23  the destination already holds something
    24  a restore could not start
+   30  a drill failed
   130  interrupted`
 
 // The exit codes.
@@ -49,6 +51,7 @@ const (
 	exitCorrupt     = 22  // something is damaged
 	exitNotEmpty    = 23  // the destination already holds something
 	exitPreflight   = 24  // a restore could not start
+	exitDrill       = 30  // a rehearsal did not yield what the database held
 	exitInterrupted = 130 // by a signal
 )
 
@@ -57,6 +60,7 @@ var exits = []struct {
 	err  error
 	code int
 }{
+	{drill.ErrFailed, exitDrill},
 	{recovery.ErrOutside, exitOutside},
 	{recovery.ErrInGap, exitGap},
 	{recovery.ErrLost, exitCorrupt},
@@ -88,6 +92,7 @@ var exits = []struct {
 	{embedded.ErrCorrupt, exitCorrupt},
 	{embedded.ErrArchiveLag, exitOther},
 	{restore.ErrPreflight, exitPreflight},
+	{drill.ErrBehind, exitOther},
 	{storage.ErrUnavailable, exitMissing},
 	{storage.ErrNotFound, exitCorrupt}, // what a manifest announces is not there
 	{embedded.ErrNoCollection, exitUsage},

@@ -102,6 +102,7 @@ See it work on real data:  tidemark demo`,
 		newPlan(c),
 		newRestore(c),
 		newVerify(c),
+		newDrill(c),
 	)
 	add("tools",
 		newDB(c),

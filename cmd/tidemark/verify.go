@@ -13,8 +13,17 @@ import (
 	"github.com/tidemarkdb/tidemark/restore"
 )
 
+type verifyFlags struct {
+	level    string
+	noRecord bool
+	drill    drillFlags
+}
+
+// levelDrill is the level that a restore adds to those of package restore.
+const levelDrill = "drill"
+
 func newVerify(c *console) *cobra.Command {
-	var level string
+	f := verifyFlags{drill: drillFlags{memory: 512 << 20}}
 	cmd := &cobra.Command{
 		Use:   "verify ARCHIVE",
 		Short: "Prove what an archive holds",
@@ -24,25 +33,36 @@ includes those before it:
   chain     every manifest and link; every object is there with the right size
   objects   every block of every object has the hash that was announced
   records   every record decodes; numbering, transactions, counts, order, the log's
-            hash and the digests of snapshots are as announced
+            hash and the digests of snapshots are as announced, and digests that
+            the database showed are what snapshots and log yield
+  drill     a restore in a scratch place yields what the database held (as drill)
 
-Exit code 22 says that something is damaged.`,
+What was found is put into the archive: plans, windows and status go around what
+is lost, until a later verification of the same level finds it whole again.
+
+Exit code 22 says that something is damaged, 30 that the drill failed.`,
 		Example: "  tidemark verify /backup/shop --level records",
 		Args:    args("ARCHIVE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runVerify(cmd.Context(), c, args[0], level)
+			return runVerify(cmd.Context(), c, args[0], f)
 		},
 	}
-	cmd.Flags().StringVar(&level, "level", "objects", "chain, objects or records")
+	cmd.Flags().StringVar(&f.level, "level", "objects", "chain, objects, records or drill")
+	cmd.Flags().BoolVar(&f.noRecord, "no-record", false, "don't put what was found into the archive")
+	cmd.Flags().StringVar(&f.drill.scratch, "scratch", "", "with --level drill, the `directory` to make the scratch place in")
 	return cmd
 }
 
-func runVerify(ctx context.Context, c *console, name, levelName string) (err error) {
+func runVerify(ctx context.Context, c *console, name string, f verifyFlags) (err error) {
+	levelName := f.level
+	if levelName == levelDrill {
+		levelName = restore.LevelRecords.String()
+	}
 	level, err := restore.ParseLevel(levelName)
 	if err != nil {
-		return usageError{fmt.Errorf("--level: %w", err)}
+		return usageError{fmt.Errorf("--level: unknown verification level %q (want chain, objects, records or drill)", f.level)}
 	}
-	a, err := c.openArchive(ctx, name, false)
+	a, readOnly, err := c.openToRecord(ctx, name, !f.noRecord)
 	if err != nil {
 		return err
 	}
@@ -60,10 +80,22 @@ func runVerify(ctx context.Context, c *console, name, levelName string) (err err
 		for _, f := range r.Findings {
 			c.printf("damaged: %s\n  want   %s\n  found  %s\n", f.Key, f.Want, f.Found)
 		}
+		c.printLost(r)
 		err = errors.Join(err, c.emit("verify", r))
 	}
 	if err != nil {
 		return err
+	}
+	switch {
+	case f.noRecord:
+	case readOnly != nil:
+		c.notRecorded("verification", because(readOnly))
+	default:
+		if err := a.RecordVerify(ctx, r.Section()); ctx.Err() != nil {
+			return err
+		} else if err != nil {
+			c.notRecorded("verification", because(err))
+		}
 	}
 	checked := fmt.Sprintf("%s, %s (%s)", plural(r.Manifests, "manifest", "manifests"), plural(r.Objects, "object", "objects"), size(r.Bytes))
 	if level >= restore.LevelRecords {
@@ -73,8 +105,25 @@ func runVerify(ctx context.Context, c *console, name, levelName string) (err err
 		"level %s: %s in %s", r.Level, plural(int64(len(r.Findings)), "problem", "problems"), checked)
 	if r.OK() {
 		c.printf("ok: %s verified at level %s in %s\n", checked, r.Level, span(c.now().Sub(began)))
+		if f.level == levelDrill {
+			f.drill.noRecord = f.noRecord
+			return runDrill(ctx, c, name, f.drill)
+		}
 		return nil
 	}
 	c.printf("%s found in %s, at level %s\n", plural(int64(len(r.Findings)), "problem", "problems"), checked, r.Level)
 	return reported{chain.ErrDamaged}
+}
+
+// printLost says what the findings make unreadable.
+func (c *console) printLost(r *restore.Report) {
+	for _, l := range r.Lost {
+		c.printf("lost: LSN %d to %d, %s to %s\n", l.First, l.Last, instant(l.Effective.From), instant(l.Effective.To))
+	}
+	for _, b := range r.Bases {
+		c.printf("lost: the snapshot at LSN %d\n", b.LSN)
+	}
+	if len(r.Lost)+len(r.Bases) > 0 {
+		c.printf("restores go around that; what can't be reached otherwise: tidemark restore --salvage\n")
+	}
 }
