@@ -48,6 +48,7 @@ var layers = map[string]int{
 	"capture":  4,
 	"history":  4,
 	"draw":     4,
+	"health":   4,
 	"restore":  4,
 	"flatfile": 4,
 
