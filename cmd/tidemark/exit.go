@@ -3,6 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/chain"
@@ -21,22 +25,56 @@ import (
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
-// exitHelp is the help topic about exit codes.
-const exitHelp = `A script may rely on these exit codes:
+// exitMeanings says what each exit code means, for people and scripts.
+var exitMeanings = []exitMeaning{
+	{exitOK, "done"},
+	{exitOther, "any other error"},
+	{exitUsage, "the command line, the configuration, or what they name or hold, makes no sense"},
+	{exitWarnings, "done, with warnings"},
+	{exitMissing, "archive or database missing or unreachable"},
+	{exitFenced, "another process holds the archive or the database, or has taken it over"},
+	{exitOutside, "the target lies outside what can be restored"},
+	{exitGap, "the target lies in a gap"},
+	{exitCorrupt, "something is damaged"},
+	{exitNotEmpty, "the destination already holds something"},
+	{exitPreflight, "a restore could not start"},
+	{exitDrill, "a drill failed"},
+	{exitInterrupted, "interrupted"},
+}
 
-    0  done
-    1  any other error
-    2  the command line, or what it names or holds, makes no sense
-    3  done, with warnings
-   10  archive or database missing or unreachable
-   11  another process holds the archive or the database, or has taken it over
-   20  the target lies outside what can be restored
-   21  the target lies in a gap
-   22  something is damaged
-   23  the destination already holds something
-   24  a restore could not start
-   30  a drill failed
-  130  interrupted`
+// exitMeaning is an exit code as --json prints it.
+type exitMeaning struct {
+	Code    int    `json:"exit_code"`
+	Meaning string `json:"meaning"`
+}
+
+// exitHelp is the help text about exit codes.
+func exitHelp() string {
+	var b strings.Builder
+	b.WriteString("A script may rely on these exit codes (12, wrong key, is kept for encrypted archives):\n\n")
+	for _, m := range exitMeanings {
+		fmt.Fprintf(&b, "  %3d  %s\n", m.Code, m.Meaning)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func newExitCodes(c *console) *cobra.Command {
+	return &cobra.Command{
+		Use:   "exit-codes",
+		Short: "What the exit codes say",
+		Long:  exitHelp(),
+		Args:  args(),
+		RunE: func(*cobra.Command, []string) error {
+			for _, m := range exitMeanings {
+				if err := c.emit("exit_code", m); err != nil {
+					return err
+				}
+			}
+			c.printf("%s\n", exitHelp())
+			return nil
+		},
+	}
+}
 
 // The exit codes.
 const (
@@ -69,6 +107,7 @@ var exits = []struct {
 	{recovery.ErrInsideTx, exitUsage},
 	{recovery.ErrNoPlan, exitCorrupt},
 	{errNoRow, exitOther},
+	{errWarnings, exitWarnings},
 	{config.ErrConfig, exitUsage},
 	{kit.ErrKit, exitUsage},
 	{chain.ErrVersion, exitOther},

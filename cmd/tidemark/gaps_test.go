@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -43,4 +45,31 @@ func losing(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(c.Snapshot(ctx, base))
 	ts.Check(c.Close(ctx))
+}
+
+// judged records what a verification or a drill would have.
+func judged(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 2, 2, "judged ARCHIVE verify-good|verify-bad|drill-good|drill-bad")
+	ctx := context.Background()
+	bucket, err := storage.OpenDir(ts.MkAbs(args[0]), storage.DirOptions{})
+	ts.Check(err)
+	defer bucket.Close()
+	a, err := archive.Open(ctx, bucket, archive.OpenOptions{})
+	ts.Check(err)
+	now := change.TimeOf(time.Now())
+	_, err = a.Publish(ctx, func(s *chain.State) (*chain.Manifest, error) {
+		v := &chain.Verify{Level: "records", Through: s.Seq, Started: now}
+		d := &chain.Drill{LSN: s.Last, Base: s.Last, Started: now, Elapsed: 90e6, OK: true, Independent: true}
+		switch args[1] {
+		case "verify-bad":
+			v.Findings = 1
+		case "drill-bad":
+			d.OK, d.Detail = false, "collection item differs"
+		}
+		if strings.HasPrefix(args[1], "verify") {
+			return &chain.Manifest{Kind: chain.KindVerify, Verify: v}, nil
+		}
+		return &chain.Manifest{Kind: chain.KindDrill, Drill: d}, nil
+	})
+	ts.Check(err)
 }

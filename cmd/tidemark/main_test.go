@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 //	edit FILE OLD NEW              replaces the first OLD in a file
 //	capturing ARCHIVE              waits until a capturer holds the archive
 //	losing ARCHIVE N               declares a gap of N records and takes an empty base after it
+//	judged ARCHIVE HOW             records a verification or a drill that went well or badly
 //	setenv VAR REGEXP              sets VAR to the first group's match in stdout
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -54,6 +55,7 @@ func TestScripts(t *testing.T) {
 			"edit":      edit,
 			"capturing": capturing,
 			"losing":    losing,
+			"judged":    judged,
 			"setenv":    setenv,
 		},
 		Setup: func(env *testscript.Env) error {

@@ -93,6 +93,7 @@ See it work on real data:  tidemark demo`,
 		newLabel(c),
 		newStatus(c),
 		newJobs(c),
+		newCheck(c),
 		newGaps(c),
 	)
 	add("restore",
@@ -110,9 +111,9 @@ See it work on real data:  tidemark demo`,
 		newBench(c),
 		newConfig(c),
 		newVersion(c),
+		newExitCodes(c),
 	)
 	root.AddCommand(
-		&cobra.Command{Use: "exit-codes", Short: "What the exit codes say", Long: exitHelp},
 		&cobra.Command{Use: "names", Short: "How a configuration names databases, and where it is", Long: namesHelp},
 		&cobra.Command{Use: "targets", Short: "How to say where a restore stops", Long: targetHelp})
 	c.useNames(root)

@@ -2,13 +2,18 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/health"
 	"github.com/tidemarkdb/tidemark/history"
 	"github.com/tidemarkdb/tidemark/recovery"
 )
@@ -22,19 +27,22 @@ type status struct {
 	Head      change.Hash       `json:"head"`
 	LSN       change.LSN        `json:"lsn"`
 	Windows   []recovery.Window `json:"windows"`
-	Covered   change.Time       `json:"covered_until"`
-	RPO       float64           `json:"rpo_seconds"` // how old the last covered moment is; −1 when nothing is restorable
 	Capturing bool              `json:"capturing"`
 	Capturer  string            `json:"capturer,omitempty"`
 	Seen      change.Time       `json:"capturer_seen,omitempty"`
 	Segments  int               `json:"segments"`
 	Snapshots int               `json:"snapshots"`
 	Gaps      int               `json:"gaps"`
-	Bytes     int64             `json:"bytes"` // of log and snapshots, as stored
-	Labels    []labelReport     `json:"labels"`
-	Live      []string          `json:"collections"`
-	last      *chain.Snapshot   // the newest base
-	names     map[change.CollectionID][]string
+	Unacked   int               `json:"gaps_unacknowledged"`
+	Level     health.Level      `json:"level"` // of the worst finding
+	Findings  []health.Finding  `json:"findings"`
+	Goal      float64           `json:"rpo_goal_seconds,omitempty"`
+	health.Facts
+	Bytes  int64           `json:"bytes"` // of log and snapshots, as stored
+	Labels []labelReport   `json:"labels"`
+	Live   []string        `json:"collections"`
+	last   *chain.Snapshot // the newest base
+	names  map[change.CollectionID][]string
 }
 
 type labelReport struct {
@@ -70,7 +78,11 @@ func runStatus(ctx context.Context, c *console, name string) error {
 		return err
 	}
 	now := c.now()
-	st := newStatusOf(s, now)
+	goals, err := c.goals(name, health.Goals{StoppedOK: true})
+	if err != nil {
+		return err
+	}
+	st := newStatusOf(s, now, goals)
 	if err := c.emit("status", st); err != nil {
 		return err
 	}
@@ -78,15 +90,22 @@ func runStatus(ctx context.Context, c *console, name string) error {
 	return nil
 }
 
-func newStatusOf(s *chain.State, now time.Time) *status {
+// goals fills in those that the configuration has for a database.
+func (c *console) goals(name string, g health.Goals) (health.Goals, error) {
+	db, err := c.named(name)
+	if err == nil && db != nil && g.RPO == 0 {
+		g.RPO = db.RPOGoal
+	}
+	return g, err
+}
+
+func newStatusOf(s *chain.State, now time.Time, goals health.Goals) *status {
 	st := &status{Repo: s.Repo, Timeline: s.Timeline, Source: s.Source, Seq: s.Seq, Head: s.Head, LSN: s.Last,
-		Windows: recovery.Windows(s), Covered: max(s.CoveredUntil, s.Effective), RPO: -1, Capturing: s.EpochOpen, Segments: s.Segments.Len(),
+		Windows: recovery.Windows(s), Facts: health.FactsOf(s, now), Findings: health.Assess(s, now, goals), Goal: goals.RPO.Seconds(), Capturing: s.EpochOpen, Segments: s.Segments.Len(),
 		Snapshots: len(s.Snapshots), Gaps: len(s.Gaps), names: history.Names(s), Bytes: s.Segments.Totals().Bytes}
+	st.Level, st.Unacked = health.Overall(st.Findings), recovery.Unacknowledged(s)
 	if s.EpochOpen {
 		st.Capturer, st.Seen = s.EpochOwner, s.EpochSeen
-	}
-	if n := len(st.Windows); n > 0 && st.Windows[n-1].To != 0 {
-		st.RPO = now.Sub(st.Windows[n-1].To.Std()).Seconds()
 	}
 	for i := range s.Snapshots {
 		b := &s.Snapshots[i].Body
@@ -118,37 +137,93 @@ func (c *console) printStatus(name string, st *status, now time.Time) {
 		c.notef("  try: tidemark capture --once DB %s\n", shell(name))
 		return
 	}
-	c.printf("%s   %s database %s\n", name, st.Source.Kind, st.Source.System)
+	word := strings.ToUpper(string(st.Level))
+	c.printf("%s   %s %.8s   %s   ", name, st.Source.Kind, st.Source.System, c.paint(st.Level, word))
 	if len(st.Windows) == 0 {
-		c.printf("  restorable   nothing yet: there is no base\n")
+		c.printf("nothing is restorable yet\n")
 	}
 	for i, w := range st.Windows {
-		label := "restorable"
 		if i > 0 {
-			label = "and"
+			c.printf("  and ")
 		}
-		c.printf("  %-11s  %s → %s (%s), LSN %d to %d\n", label, instant(w.From), instant(w.To), ago(w.To, now), w.FromLSN, w.ToLSN)
+		c.printf("restorable %s → %s (%s), LSN %d to %d\n", instant(w.From), instant(w.To), ago(w.To, now), w.FromLSN, w.ToLSN)
 	}
-	if st.RPO >= 0 {
-		c.printf("  RPO          %s\n", span(time.Duration(st.RPO*float64(time.Second))))
-	}
+	c.printFigures(st)
 	if st.Capturing {
-		c.printf("  capture      by %s, last seen %s\n", st.Capturer, ago(st.Seen, now))
+		c.printf("  capture by %s, last seen %s\n", st.Capturer, ago(st.Seen, now))
 	} else {
-		c.printf("  capture      none running; the last one closed in good order\n")
+		c.printf("  no capture is running; the last one closed in good order\n")
 	}
-	c.printf("  holds        %s, %s, %s, %s\n", plural(int64(st.Segments), "segment", "segments"),
-		plural(int64(st.Snapshots), "snapshot", "snapshots"), plural(int64(st.Gaps), "gap", "gaps"), size(st.Bytes))
-	if st.last != nil {
-		c.printf("  snapshot     the newest at LSN %d, %s\n", st.last.LSN, ago(st.last.Taken, now))
-	}
-	c.printf("  verify       not recorded in the archive; prove it with: tidemark verify %s\n", shell(name))
+	c.printProofs(st, now)
 	for _, l := range st.Labels {
-		c.printf("  label        %s → LSN %d", l.Name, l.LSN)
+		c.printf("  label %s → LSN %d", l.Name, l.LSN)
 		if l.Note != "" {
 			c.printf(" (%s)", l.Note)
 		}
 		c.printf("\n")
 	}
-	c.printf("  chain        %s, head %.16s…\n", plural(int64(st.Seq), "manifest", "manifests"), st.Head)
+	c.printf("  timeline %s, repository %s, %s, head %.16s…\n", st.Timeline, st.Repo, plural(int64(st.Seq), "manifest", "manifests"), st.Head)
+	for _, f := range st.Findings {
+		if f.Level != health.OK {
+			c.printf("  %s: %s: %s\n", c.paint(f.Level, string(f.Level)), f.Check, f.Message)
+		}
+	}
+}
+
+// printFigures prints how fresh an archive is and how much it holds.
+func (c *console) printFigures(st *status) {
+	var parts []string
+	if st.RPO >= 0 {
+		rpo := "RPO " + span(time.Duration(st.RPO*float64(time.Second)))
+		if st.Goal > 0 {
+			rpo += " (goal " + span(time.Duration(st.Goal*float64(time.Second))) + ")"
+		}
+		parts = append(parts, rpo)
+	}
+	gaps := plural(int64(st.Gaps), "gap", "gaps")
+	switch {
+	case st.Gaps == 0:
+		gaps = "no gaps"
+	case st.Unacked == 0:
+		gaps += " (acknowledged)"
+	default:
+		gaps += fmt.Sprintf(" (%s not acknowledged)", count(int64(st.Unacked)))
+	}
+	parts = append(parts, plural(int64(st.Snapshots), "snapshot", "snapshots"), plural(int64(st.Segments), "segment", "segments"), size(st.Bytes), gaps)
+	c.printf("  %s\n", strings.Join(parts, " · "))
+}
+
+// printProofs prints when what the archive holds was last proved, and how.
+func (c *console) printProofs(st *status, now time.Time) {
+	parts := []string{"never verified", "no drill yet", "never compared with the database"}
+	if v := st.Verify; v != nil {
+		parts[0] = fmt.Sprintf("last verify %s %s (%s)", ago(v.Started, now), "ok", v.Level)
+		if v.Findings > 0 {
+			parts[0] = fmt.Sprintf("last verify %s found %s (%s)", ago(v.Started, now), plural(v.Findings, "problem", "problems"), v.Level)
+		}
+	}
+	if d := st.Drill; d != nil {
+		parts[1] = fmt.Sprintf("last drill %s ok, RTO %s", ago(d.Started, now), span(time.Duration(d.Elapsed)*time.Microsecond))
+		if !d.OK {
+			parts[1] = fmt.Sprintf("last drill %s failed", ago(d.Started, now))
+		}
+	}
+	if st.Agreement != 0 {
+		parts[2] = "last independent agreement with the database " + ago(st.Agreement, now)
+	}
+	c.printf("  %s\n", strings.Join(parts, " · "))
+	if b := st.last; b != nil {
+		c.printf("  newest snapshot at LSN %d, %s\n", b.LSN, ago(b.Taken, now))
+	}
+}
+
+// paint colours a word by a level on standard output, where it is a terminal
+// and colours are wanted.
+func (c *console) paint(l health.Level, word string) string {
+	f, ok := c.out.(*os.File)
+	if !ok || c.noColor || os.Getenv("NO_COLOR") != "" || !term.IsTerminal(int(f.Fd())) {
+		return word
+	}
+	code := map[health.Level]string{health.OK: "32", health.Warning: "33", health.Critical: "31"}[l]
+	return "\x1b[" + code + "m" + word + "\x1b[0m"
 }

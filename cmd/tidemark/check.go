@@ -1,0 +1,165 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/drill"
+	"github.com/tidemarkdb/tidemark/health"
+	"github.com/tidemarkdb/tidemark/recovery"
+)
+
+// checkReport is one finding of check as --json prints it.
+type checkReport struct {
+	Archive string `json:"archive"`
+	health.Finding
+	Try string `json:"try,omitempty"`
+}
+
+// checkedReport ends the findings of an archive.
+type checkedReport struct {
+	Archive string       `json:"archive"`
+	Level   health.Level `json:"level"`
+	Code    int          `json:"exit_code"`
+}
+
+var errWarnings = errors.New("a check warns")
+
+func newCheck(c *console) *cobra.Command {
+	var g health.Goals
+	cmd := &cobra.Command{
+		Use:   "check [ARCHIVE]",
+		Short: "Judge an archive for monitoring: one line a finding, and an exit code",
+		Long: `Judge an archive for monitoring, from its chain alone: one line a finding. Without
+ARCHIVE, every configured database is checked. The exit code is that of the worst:
+
+   0  everything is as it should be
+   3  something should be looked at: too old, not acknowledged, not captured
+  20  nothing can be restored, or nothing newer than a gap
+  22  a verification found damage
+  30  the last drill failed
+  10  the archive is missing or unreachable
+
+Goals that are not given are not checked; the one for RPO may also stand in the
+configuration.`,
+		Example: "  tidemark check /backup/shop --rpo 60s --verify-age 24h --drill-age 168h",
+		Args:    args("[ARCHIVE]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var worst error
+			err := c.eachArchive(args, func(name string) error {
+				err := runCheck(cmd.Context(), c, name, g)
+				if errors.As(err, new(reported)) {
+					worst, err = worse(worst, err), nil
+				}
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return worst
+		},
+	}
+	fl := cmd.Flags()
+	fl.DurationVar(&g.RPO, "rpo", 0, "warn when the last restorable moment is older")
+	fl.DurationVar(&g.VerifyAge, "verify-age", 0, "warn when the last verification is older, or there was none")
+	fl.DurationVar(&g.DrillAge, "drill-age", 0, "warn when the last drill is older, or there was none")
+	fl.DurationVar(&g.Silence, "silence", time.Minute, "warn when the capturer has said nothing for so long")
+	fl.BoolVar(&g.StoppedOK, "stopped-ok", false, "don't warn when no capture is running, as between runs of capture --once")
+	return cmd
+}
+
+func runCheck(ctx context.Context, c *console, name string, g health.Goals) error {
+	for flag, d := range map[string]time.Duration{"--rpo": g.RPO, "--verify-age": g.VerifyAge, "--drill-age": g.DrillAge, "--silence": g.Silence} {
+		if d < 0 {
+			return usageError{&flagError{flag, "an age can't be negative"}}
+		}
+	}
+	g, err := c.goals(name, g)
+	if err != nil {
+		return err
+	}
+	_, s, err := c.openState(ctx, name)
+	if err != nil {
+		return err
+	}
+	findings := health.Assess(s, c.now(), g)
+	for _, f := range findings {
+		r := checkReport{Archive: name, Finding: f, Try: remedy(f, name)}
+		if err := c.emit("check", r); err != nil {
+			return err
+		}
+		if c.quiet && f.Level == health.OK {
+			continue
+		}
+		c.printf("%s  %s  %-10s  %s\n", name, c.paint(f.Level, fmt.Sprintf("%-8s", strings.ToUpper(string(f.Level)))), f.Check, f.Message)
+		if r.Try != "" {
+			c.notef("  try: %s\n", r.Try)
+		}
+	}
+	bad := verdict(findings)
+	code := exitOK
+	if bad != nil {
+		code = exitCode(bad)
+	}
+	return errors.Join(c.emit("checked", checkedReport{Archive: name, Level: health.Overall(findings), Code: code}), bad)
+}
+
+// verdict is the error that stands for the worst finding; the lines have told
+// the rest.
+func verdict(findings []health.Finding) error {
+	var bad error
+	for _, f := range findings {
+		switch {
+		case f.Level == health.Warning:
+			bad = worse(bad, errWarnings)
+		case f.Level == health.Critical:
+			bad = worse(bad, map[health.Check]error{health.CheckDamage: chain.ErrDamaged, health.CheckRestorable: recovery.ErrOutside,
+				health.CheckDrill: drill.ErrFailed}[f.Check])
+		}
+	}
+	if bad == nil {
+		return nil
+	}
+	return reported{bad}
+}
+
+// worse returns the worse of two verdicts.
+func worse(a, b error) error {
+	for _, e := range []error{chain.ErrDamaged, recovery.ErrOutside, drill.ErrFailed} {
+		if errors.Is(a, e) || errors.Is(b, e) {
+			if errors.Is(a, e) {
+				return a
+			}
+			return b
+		}
+	}
+	return cmp.Or(a, b)
+}
+
+// remedy is the command line that helps with a finding.
+func remedy(f health.Finding, name string) string {
+	if f.Level == health.OK {
+		return ""
+	}
+	at := shell(name)
+	switch f.Check {
+	case health.CheckRestorable:
+		return "tidemark snapshot DB " + at
+	case health.CheckDamage:
+		return "tidemark verify " + at + " --level records"
+	case health.CheckGaps:
+		return "tidemark gaps " + at
+	case health.CheckRPO, health.CheckCapture:
+		return "tidemark capture DB " + at
+	case health.CheckVerify:
+		return "tidemark verify " + at
+	}
+	return ""
+}
