@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"iter"
 	"math"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -31,10 +32,14 @@ func NewTarget(dir string, options Options) (driver.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &target{
-		fs: opts.FS, opts: opts,
-		dest: dir, partial: dir + ".partial", lockName: dir + ".partial.lock",
-	}, nil
+	return newTarget(dir, opts), nil
+}
+
+func newTarget(dir string, opts *Options) *target {
+	for len(dir) > 1 && (dir[len(dir)-1] == '/' || dir[len(dir)-1] == os.PathSeparator) {
+		dir = dir[:len(dir)-1] // "db/" is db, and db.partial lies beside it
+	}
+	return &target{fs: opts.FS, opts: opts, dest: dir, partial: dir + ".partial", lockName: dir + ".partial.lock"}
 }
 
 type target struct {
@@ -43,6 +48,8 @@ type target struct {
 	dest     string
 	partial  string
 	lockName string
+	replace  bool   // a database at dest is set aside
+	aside    string // where to
 
 	lock    io.Closer // held from Begin to Finish or Abort
 	foreign bool      // Begin found what Abort must leave as it is
@@ -98,6 +105,16 @@ func (t *target) Preflight(_ context.Context, want driver.State) (driver.Room, e
 
 // checkDest reports whether the destination is free.
 func (t *target) checkDest() error {
+	switch ok, err := t.replaced(); {
+	case err != nil:
+		return fmt.Errorf("destination %s: %w", t.dest, err)
+	case ok:
+		lock, err := t.lockReplaced()
+		if err != nil {
+			return err
+		}
+		return lock.Close()
+	}
 	names, err := t.fs.List(t.dest)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -390,7 +407,22 @@ func (t *target) publish() (err error) {
 	if err != nil {
 		return err
 	}
-	if was {
+	replaced, err := t.replaced()
+	if err != nil {
+		return err
+	}
+	switch {
+	case replaced:
+		undo, err2 := t.setAside()
+		if err2 != nil {
+			return err2
+		}
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, undo())
+			}
+		}()
+	case was:
 		if err := t.fs.Remove(t.dest); err != nil {
 			return err
 		}

@@ -77,7 +77,7 @@ func cityPart(t testing.TB, s *change.Schema, from, to int64) *driver.Part {
 	return &driver.Part{From: bound(from), To: bound(to), Tallies: []driver.Tally{{Collection: s.Collection, Rows: to - from}}}
 }
 
-func newTarget(t testing.TB, dir string, o Options) driver.Target {
+func openTarget(t testing.TB, dir string, o Options) driver.Target {
 	t.Helper()
 	target, err := NewTarget(dir, o)
 	if err != nil {
@@ -88,7 +88,7 @@ func newTarget(t testing.TB, dir string, o Options) driver.Target {
 
 func TestRestoredDatabaseGoesOn(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b")
-	if err := restoreCities(t, newTarget(t, dir, Options{}), 1000); err != nil {
+	if err := restoreCities(t, openTarget(t, dir, Options{}), 1000); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(filepath.Dir(dir))
@@ -119,7 +119,7 @@ func TestRestoredDatabaseGoesOn(t *testing.T) {
 func TestTargetPreflight(t *testing.T) {
 	o := small(vfs.NewMem())
 	want := restoreState(t, 1)
-	if _, err := newTarget(t, "x/y/z", o).Preflight(t.Context(), want); err != nil {
+	if _, err := openTarget(t, "x/y/z", o).Preflight(t.Context(), want); err != nil {
 		t.Errorf("a new place: %v", err)
 	}
 	if names, err := o.FS.List("/"); err != nil || len(names) != 0 {
@@ -129,7 +129,7 @@ func TestTargetPreflight(t *testing.T) {
 	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 100_000, TotalBytes: 1 << 30})
 	o.FS = mem
 	want.Bytes = 1 << 20
-	if _, err := newTarget(t, "x", o).Preflight(t.Context(), want); !errors.Is(err, driver.ErrNoSpace) || !strings.Contains(err.Error(), "100000 are free") {
+	if _, err := openTarget(t, "x", o).Preflight(t.Context(), want); !errors.Is(err, driver.ErrNoSpace) || !strings.Contains(err.Error(), "100000 are free") {
 		t.Errorf("too little space: %v", err)
 	}
 	want.Bytes = 1
@@ -139,11 +139,11 @@ func TestTargetPreflight(t *testing.T) {
 		}
 		return nil
 	}))
-	if _, err := newTarget(t, "x", o).Preflight(t.Context(), want); err == nil || !strings.Contains(err.Error(), "can't write in") {
+	if _, err := openTarget(t, "x", o).Preflight(t.Context(), want); err == nil || !strings.Contains(err.Error(), "can't write in") {
 		t.Errorf("not writable: %v", err)
 	}
 	want.NextID = 3
-	if _, err := newTarget(t, "y", small(vfs.NewMem())).Preflight(t.Context(), want); !errors.Is(err, change.ErrSchema) {
+	if _, err := openTarget(t, "y", small(vfs.NewMem())).Preflight(t.Context(), want); !errors.Is(err, change.ErrSchema) {
 		t.Errorf("a collection ID that is said to be free: %v", err)
 	}
 }
@@ -151,7 +151,7 @@ func TestTargetPreflight(t *testing.T) {
 func TestTargetRefusesRowsThatOverlapOrStepBack(t *testing.T) {
 	want := restoreState(t, 10)
 	s := want.Schemas[0]
-	target := newTarget(t, "db", small(vfs.NewMem()))
+	target := openTarget(t, "db", small(vfs.NewMem()))
 	if _, err := target.Begin(t.Context(), want); err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestTargetRefusesRowsThatOverlapOrStepBack(t *testing.T) {
 
 func TestOneRestoreAtATime(t *testing.T) {
 	o := small(vfs.NewMem())
-	first, second := newTarget(t, "db", o), newTarget(t, "db", o)
+	first, second := openTarget(t, "db", o), openTarget(t, "db", o)
 	if _, err := first.Begin(t.Context(), restoreState(t, 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +214,7 @@ func TestRestoreCutShort(t *testing.T) {
 		return nil
 	})
 	const rows = 50
-	if err := restoreCities(t, newTarget(t, "db", small(errorfs.Wrap(mem, inject))), rows); err != nil {
+	if err := restoreCities(t, openTarget(t, "db", small(errorfs.Wrap(mem, inject))), rows); err != nil {
 		t.Fatal(err)
 	}
 	mu.Lock()
@@ -225,7 +225,7 @@ func TestRestoreCutShort(t *testing.T) {
 		o.MustExist = true
 		db, err := Open("db", o)
 		if errors.Is(err, ErrNoDatabase) {
-			if err := restoreCities(t, newTarget(t, "db", small(fs)), rows); err != nil {
+			if err := restoreCities(t, openTarget(t, "db", small(fs)), rows); err != nil {
 				t.Fatalf("crash %d of %d: restore again: %v", i, len(crashes), err)
 			}
 			db, err = Open("db", o)
@@ -257,7 +257,7 @@ func TestFailedRestoreLeavesNothing(t *testing.T) {
 			}
 			return inject.MaybeError(op)
 		})
-		target := newTarget(t, "db", small(errorfs.Wrap(mem, only)))
+		target := openTarget(t, "db", small(errorfs.Wrap(mem, only)))
 		err := restoreCities(t, target, 10)
 		if err == nil {
 			if n < 15 {
@@ -270,7 +270,7 @@ func TestFailedRestoreLeavesNothing(t *testing.T) {
 			t.Errorf("write %d: the restore failed and its destination is there", n)
 			continue
 		}
-		if err := restoreCities(t, newTarget(t, "db", small(mem)), 10); err != nil {
+		if err := restoreCities(t, openTarget(t, "db", small(mem)), 10); err != nil {
 			t.Fatalf("write %d: restore again: %v", n, err)
 		}
 	}
@@ -305,7 +305,7 @@ func BenchmarkLoad(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		target := newTarget(b, filepath.Join(dir, "db"), Options{})
+		target := openTarget(b, filepath.Join(dir, "db"), Options{})
 		if _, err := target.Begin(b.Context(), want); err != nil {
 			b.Fatal(err)
 		}

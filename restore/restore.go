@@ -65,7 +65,12 @@ type Result struct {
 	Elapsed   time.Duration            `json:"elapsed_ns"`
 }
 
-func (o Options) withDefaults() Options {
+// Defaults returns the options with the defaults in place of what is not set,
+// where restore itself sets them.
+func (o Options) Defaults() Options {
+	if o.Memory <= 0 {
+		o.Memory = 512 << 20
+	}
 	if o.PartSize <= 0 {
 		o.PartSize = 64 << 20
 	}
@@ -134,14 +139,14 @@ func Execute(ctx context.Context, a *archive.Archive, state *chain.State, plan *
 		return nil, fmt.Errorf("the plan is for timeline %s of repository %s, this is timeline %s of %s: %w",
 			plan.Timeline, plan.Repo, a.Timeline(), id.Repo, chain.ErrWrongRepo)
 	}
-	l := newLoad(o.withDefaults(), plan)
-	var err error
-	if l.job, err = job(plan, o); err != nil {
+	l := newLoad(o.Defaults(), plan)
+	early, err := Wanted(plan, o) // the log hash is known once the log was read
+	if err != nil {
 		return nil, err
 	}
+	l.job = early.Job
 	stop := l.report()
 	defer stop()
-	early := l.wanted(recovery.Reached{Point: plan.Point}) // the log hash is known once the log was read
 	if _, err := dst.Preflight(ctx, early); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPreflight, err)
 	}
@@ -183,6 +188,16 @@ func job(plan *recovery.Plan, o Options) (driver.Job, error) {
 		About: fmt.Sprintf("plan %s, LSN %d of timeline %s", hash.Short(), plan.Point.LSN, plan.Timeline)}, nil
 }
 
+// Wanted returns what a target is asked for before the log was read: its
+// [driver.Target.Preflight] can tell whether the restore may begin.
+func Wanted(plan *recovery.Plan, o Options) (driver.State, error) {
+	j, err := job(plan, o)
+	if err != nil {
+		return driver.State{}, err
+	}
+	return wanted(plan, j, recovery.Reached{Point: plan.Point}), nil
+}
+
 // into fills the target and gives it its name. After an error the target is
 // the caller's to clean up.
 func (l *load) into(ctx context.Context, a *archive.Archive, state *chain.State, dst driver.Target) (_ *Result, err error) {
@@ -209,7 +224,7 @@ func (l *load) into(ctx context.Context, a *archive.Archive, state *chain.State,
 		return nil, err
 	}
 	l.phase.Store(phaseFinish)
-	if err := dst.Finish(ctx, l.wanted(rows.Reached())); err != nil {
+	if err := dst.Finish(ctx, wanted(l.plan, l.job, rows.Reached())); err != nil {
 		return nil, err
 	}
 	res.Elapsed = time.Since(l.began)
@@ -217,9 +232,8 @@ func (l *load) into(ctx context.Context, a *archive.Archive, state *chain.State,
 }
 
 // wanted is the plan in the words of a target.
-func (l *load) wanted(reached recovery.Reached) driver.State {
-	plan := l.plan
-	return driver.State{Job: l.job, LSN: reached.LSN, LogHash: reached.LogHash, Commit: reached.Commit, LastTx: reached.Tx,
+func wanted(plan *recovery.Plan, j driver.Job, reached recovery.Reached) driver.State {
+	return driver.State{Job: j, LSN: reached.LSN, LogHash: reached.LogHash, Commit: reached.Commit, LastTx: reached.Tx,
 		Origin:  &driver.Origin{Archive: string(plan.Repo), Timeline: string(plan.Timeline), LSN: reached.LSN, LogHash: reached.LogHash, Effective: reached.Effective},
 		Schemas: plan.Schemas, NextID: plan.NextID, Rows: plan.Estimate.Rows, Bytes: plan.Estimate.Bytes}
 }

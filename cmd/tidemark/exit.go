@@ -20,6 +20,7 @@ import (
 	"github.com/tidemarkdb/tidemark/kit"
 	"github.com/tidemarkdb/tidemark/merge"
 	"github.com/tidemarkdb/tidemark/pack"
+	"github.com/tidemarkdb/tidemark/plan"
 	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 	"github.com/tidemarkdb/tidemark/storage"
@@ -116,11 +117,15 @@ var exits = []struct {
 	{archive.ErrAlreadyInitialized, exitNotEmpty},
 	{archive.ErrForeign, exitNotEmpty},
 	{driver.ErrNotEmpty, exitNotEmpty},
+	{driver.ErrUnfinished, exitNotEmpty},
+	{plan.ErrChanged, exitCorrupt},
+	{plan.ErrUnknown, exitUsage},
 	{chain.ErrFenced, exitFenced},
 	{chain.ErrLocked, exitFenced},
 	{embedded.ErrLocked, exitFenced},
 	{embedded.ErrNoDatabase, exitMissing},
 	{chain.ErrDamaged, exitCorrupt},
+	{plan.ErrNotHere, exitUsage}, // unless it is damage too
 	{driver.ErrDiverged, exitOther},
 	{chain.ErrLabelTaken, exitOther},
 	{chain.ErrBroken, exitCorrupt},

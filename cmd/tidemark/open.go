@@ -179,6 +179,18 @@ func openTarget(name string) (driver.Target, error) {
 	}
 }
 
+// openReplacement returns the place of a database that a restore is to replace.
+func openReplacement(name string) (*embedded.Replacement, error) {
+	switch scheme, path, err := place(name, "embedded"); {
+	case err != nil:
+		return nil, err
+	case scheme == "embedded":
+		return embedded.NewReplacement(path, embedded.Options{Fatal: lastWords})
+	default:
+		return nil, unsupported("a destination", scheme, wantDatabase)
+	}
+}
+
 // shell writes an argument so that it can be pasted into a shell.
 func shell(s string) string {
 	plain := s != ""

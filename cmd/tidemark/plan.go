@@ -4,80 +4,178 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/job"
+	"github.com/tidemarkdb/tidemark/plan"
 	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 )
 
 // planReport is a plan as --json prints it.
 type planReport struct {
-	Requested recovery.Target `json:"requested"`
-	Includes  string          `json:"includes"`       // in words
-	Note      string          `json:"note,omitempty"` // what a person should know about it
-	Hash      change.Hash     `json:"plan_hash"`
-	Plan      *recovery.Plan  `json:"plan"`
+	*plan.Document
+	Note   string `json:"note,omitempty"` // what a person should know about it
+	Stored string `json:"stored,omitempty"`
+}
+
+type planFlags struct {
+	to       string
+	noStore  bool
+	out      string
+	checkAll bool
+	memory   byteFlag
+	list     bool
+	remove   string
+	old      time.Duration
 }
 
 func newPlan(c *console) *cobra.Command {
-	var to string
+	f := planFlags{memory: defaultMemory}
 	cmd := &cobra.Command{
-		Use:   "plan ARCHIVE",
+		Use:   "plan ARCHIVE [DEST]",
 		Short: "Show what a restore would read and reach, without doing it",
-		Long: `Show what a restore would read and reach, without doing it: the plan that
-restore carries out for the same target.
+		Long: `Show what a restore would read and reach, how long that may take and what it
+discards, and look whether it could begin: are the archive's objects there, is
+DEST free and writable, is there room. Nothing is changed but the plan stored.
+
+The plan is stored under its hash, in the state directory, and restore --plan
+carries out exactly that: it is refused when it was edited or damaged, and when
+the archive does not hold the history any more that it was made from.
+
+Times are judged by drills of the archive and by earlier restores on this machine.
 
 A target is ` + targetForms + `.`,
-		Example: "  tidemark plan /backup/shop --to before:tx:88213",
-		Args:    args("ARCHIVE"),
+		Example: `  tidemark plan /backup/shop --to before:tx:88213
+  tidemark plan /backup/shop ./shop-restored.db --to latest --out friday.plan
+  tidemark plan --list`,
+		Args: func(cmd *cobra.Command, given []string) error {
+			if f.list || f.remove != "" || f.old > 0 {
+				return args()(cmd, given)
+			}
+			return args("ARCHIVE", "[DEST]")(cmd, given)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runPlan(cmd.Context(), c, args[0], to)
+			switch {
+			case f.noStore && f.out != "":
+				return usageError{errors.New("--out and --no-store: is the plan to be stored?")}
+			case f.to != "" && (f.list || f.remove != "" || f.old > 0) || f.list && (f.remove != "" || f.old > 0) || f.remove != "" && f.old > 0:
+				return usageError{errors.New("only one of --to, --list, --remove and --remove-older")}
+			case f.list:
+				return c.listPlans()
+			case f.remove != "" || f.old > 0:
+				return c.removePlans(f)
+			}
+			dest := ""
+			if len(args) > 1 {
+				dest = args[1]
+			}
+			return runPlan(cmd.Context(), c, args[0], dest, f)
 		},
 	}
-	toFlag(cmd, &to)
+	toFlag(cmd, &f.to)
+	cmd.Flags().BoolVar(&f.noStore, "no-store", false, "don't store the plan")
+	cmd.Flags().StringVar(&f.out, "out", "", "store the plan in this file, instead of the state directory")
+	cmd.Flags().BoolVar(&f.checkAll, "check-all", false, "look at every object that the plan reads, not at 256 of them")
+	cmd.Flags().Var(&f.memory, "memory", "memory that the restore may use for sorting")
+	cmd.Flags().BoolVar(&f.list, "list", false, "list the stored plans")
+	cmd.Flags().StringVar(&f.remove, "remove", "", "remove the stored plan with this ID")
+	cmd.Flags().DurationVar(&f.old, "remove-older", 0, "remove stored plans older than this, such as 720h")
 	return cmd
 }
+
+// defaultMemory is what a restore may use for sorting.
+const defaultMemory = 512 << 20
 
 func toFlag(cmd *cobra.Command, to *string) {
 	cmd.Flags().StringVar(to, "to", "", "the target (required)")
 }
 
-func runPlan(ctx context.Context, c *console, name, to string) error {
-	target, err := c.parseTarget("--to", to)
+func runPlan(ctx context.Context, c *console, name, dest string, f planFlags) error {
+	target, err := c.parseTarget("--to", f.to)
 	if err != nil {
 		return err
+	}
+	o := plan.Options{Archive: name, Destination: dest, Restore: restore.Options{Memory: int64(f.memory)}}
+	if f.checkAll {
+		o.Objects = -1
+	}
+	if dest != "" {
+		if o.Target, err = openTarget(dest); err != nil {
+			return err
+		}
 	}
 	c.echoTarget(target)
-	_, _, plan, err := c.prepare(ctx, name, target)
+	_, _, doc, err := c.prepare(ctx, name, target, o)
 	if err != nil {
 		return err
 	}
-	c.printTarget(target, plan)
-	c.printPlan(plan)
-	c.printf("\nrestore it with: tidemark restore %s DEST --to %s\n", shell(name), shell(recovery.AtLSN(plan.Point.LSN).String()))
-	return c.emitPlan(target, plan)
-}
-
-func (c *console) emitPlan(target recovery.Target, plan *recovery.Plan) error {
-	hash, err := plan.Hash()
+	stored, err := c.store(doc, f)
 	if err != nil {
 		return err
 	}
-	return c.emit("plan", planReport{Requested: target, Includes: target.Describe(), Note: quietAfter(target, plan), Hash: hash, Plan: plan})
+	c.printDocument(doc)
+	if dest == "" {
+		dest = "DEST"
+	}
+	switch again := fmt.Sprintf("tidemark restore %s %s", shell(name), shell(dest)); stored {
+	case "":
+		c.printf("\nrestore it with: %s --to %s\n", again, shell(recovery.AtLSN(doc.Plan.Point.LSN).String()))
+	default:
+		c.printf("\nrestore it with: %s --plan %s\n", again, shell(stored))
+	}
+	return c.emit("plan", planReport{doc, quietAfter(target, doc.Plan), stored})
 }
 
-// prepare opens an archive and plans for a target.
-func (c *console) prepare(ctx context.Context, name string, target recovery.Target) (*archive.Archive, *chain.State, *recovery.Plan, error) {
+// store keeps a plan where the flags say, and returns what --plan calls it.
+func (c *console) store(doc *plan.Document, f planFlags) (string, error) {
+	switch {
+	case f.noStore:
+		return "", nil
+	case f.out != "":
+		return f.out, plan.WriteFile(f.out, doc)
+	}
+	dir, err := c.stateDir()
+	if err == nil {
+		err = plan.OpenShelf(dir).Put(doc)
+	}
+	if err != nil {
+		c.log.Warn("the plan is not stored", "error", err)
+		return "", nil
+	}
+	return doc.ID.Short(), nil
+}
+
+// prepare opens an archive, plans for a target and looks whether the plan can
+// be carried out.
+func (c *console) prepare(ctx context.Context, name string, target recovery.Target, o plan.Options) (*archive.Archive, *chain.State, *plan.Document, error) {
 	a, err := c.openArchive(ctx, name, false)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	state, plan, err := restore.Prepare(ctx, a, target)
-	return a, state, plan, damaged(nearest(err, name), name)
+	c.measured(&o)
+	doc, state, err := plan.Make(ctx, a, target, o)
+	return a, state, doc, damaged(nearest(err, name), name)
+}
+
+// measured fills in what this machine knows of earlier restores.
+func (c *console) measured(o *plan.Options) {
+	o.Now = change.TimeOf(c.now())
+	dir, err := c.stateDir()
+	if err != nil {
+		return // said where it matters
+	}
+	jobs, err := job.Open(dir).List("")
+	if err != nil {
+		c.log.Warn("earlier restores are not known", "error", err)
+		return
+	}
+	o.Measured = plan.MeasuredBy(jobs)
 }
 
 // nearest adds the way to the nearest restorable moment to an error that says

@@ -1,23 +1,41 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"math"
+	"os"
+	"path/filepath"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
+	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/job"
+	"github.com/tidemarkdb/tidemark/plan"
 	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 )
 
 type restoreFlags struct {
 	to       string
+	plan     string
 	memory   byteFlag
+	partSize byteFlag
 	noDigest bool
+	noStore  bool
+	restart  bool
+	replace  bool
+	yes      string
 	kit      kitFlags
 }
 
@@ -25,15 +43,27 @@ type restoreFlags struct {
 type restored struct {
 	Destination string `json:"destination"`
 	*restore.Result
+	Plan     change.Hash `json:"plan_hash"`
+	Replaced string      `json:"replaced,omitempty"` // where the database is that was there
 }
 
 func newRestore(c *console) *cobra.Command {
-	f := restoreFlags{memory: 512 << 20}
+	f := restoreFlags{memory: defaultMemory, partSize: 64 << 20}
 	cmd := &cobra.Command{
 		Use:   "restore ARCHIVE DEST",
 		Short: "Bring the database back as it was at a target, in a new place",
 		Long: `Bring the database back as it was at a target, in a new place. DEST must not exist
 or be empty; nothing appears there before the restore is complete.
+
+It makes the plan that "tidemark plan" shows, stores it, and carries it out; with
+--plan it carries out a stored one, and nothing else.
+
+A restore that was interrupted, by Ctrl-C, a crash or a store that is away, keeps
+its finished parts in DEST.partial. The same command goes on from there; only the
+log is read again. --restart begins anew.
+
+With --replace, DEST may be a database that nobody has open. It stays where it is
+until the new one is complete, and is then kept as DEST.before-TIME.
 
 With --kit, the recovery kit says which archive it is and where; one that was
 rewritten since the kit was printed, or that holds less than it did then, is
@@ -42,6 +72,7 @@ refused. So a restore needs nothing but the kit and the archive.
 A target is ` + targetForms + `.`,
 		Example: `  tidemark restore /backup/shop ./shop-restored.db --to lsn:88212
   tidemark restore /backup/shop ./shop-restored.db --to '2026-11-22 15:32:07Z'
+  tidemark restore /backup/shop ./shop-restored.db --plan 1f0c9a7be2d4
   tidemark restore --kit kit.txt ./shop-restored.db --to latest`,
 		Args: f.kit.args,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -54,49 +85,177 @@ A target is ` + targetForms + `.`,
 	}
 	toFlag(cmd, &f.to)
 	f.kit.add(cmd)
+	cmd.Flags().StringVar(&f.plan, "plan", "", "carry out this stored plan: an ID, or a file")
 	cmd.Flags().Var(&f.memory, "memory", "memory for sorting; more spills to disk")
+	cmd.Flags().Var(&f.partSize, "part-size", "how much is loaded, and kept when the restore is interrupted, as one")
 	cmd.Flags().BoolVar(&f.noDigest, "no-digest", false, "don't fingerprint the rows on their way")
+	cmd.Flags().BoolVar(&f.noStore, "no-store", false, "don't store the plan")
+	cmd.Flags().BoolVar(&f.restart, "restart", false, "discard what an interrupted restore has left, and begin anew")
+	cmd.Flags().BoolVar(&f.replace, "replace", false, "put the restored database in the place of the one in DEST, which is kept under another name")
+	cmd.Flags().StringVar(&f.yes, "yes", "", "with --replace: the name of the database to be replaced, instead of typing it")
 	return cmd
 }
 
 func runRestore(ctx context.Context, c *console, name, dest string, f restoreFlags) (err error) {
-	target, err := c.parseTarget("--to", f.to)
+	dst, aside, err := f.target(dest)
 	if err != nil {
 		return err
 	}
-	dst, err := openTarget(dest)
-	if err != nil {
-		return err
-	}
-	if !c.quiet {
-		c.echoTarget(target)
-	}
-	a, state, plan, err := c.prepare(ctx, name, target)
+	o := restore.Options{Memory: int64(f.memory), PartSize: int64(f.partSize), NoDigest: f.noDigest, Fresh: f.restart}
+	a, state, doc, err := c.restorePlan(ctx, name, f, plan.Options{Archive: name, Destination: dest, Target: dst, Restore: o})
 	if err != nil {
 		return err
 	}
 	if !c.quiet {
-		c.printTarget(target, plan)
-		c.printPlan(plan)
+		c.printDocument(doc)
 		c.printf("\n")
 	}
-	if err := c.emitPlan(target, plan); err != nil {
+	stored := ""
+	if f.plan == "" {
+		if stored, err = c.store(doc, planFlags{noStore: f.noStore}); err != nil {
+			return err
+		}
+	}
+	if err := c.emit("plan", planReport{doc, quietAfter(doc.Asked, doc.Plan), stored}); err != nil {
 		return err
 	}
 	defer c.record(job.Restore, name)(&err)
+	if err := doc.Err(); err != nil {
+		return f.failed(err, name, dest, stored)
+	}
+	if err := c.confirm(dest, f); err != nil {
+		return err
+	}
 	limitHeap(int64(f.memory))
 	p := c.progress("restore", "records")
-	res, err := restore.Execute(ctx, a, state, plan, dst, restore.Options{Memory: int64(f.memory), NoDigest: f.noDigest,
-		Progress: func(now restore.Progress) { p.update(now.Read+now.Rows, now.Log+now.Total) }})
+	o.Progress = func(now restore.Progress) { p.update(now.Read+now.Rows, now.Log+now.Total) }
+	res, err := restore.Execute(ctx, a, state, doc.Plan, dst, o)
 	p.close()
 	if err != nil {
-		return withTry(damaged(err, name), driver.ErrNotEmpty, fmt.Sprintf("tidemark restore %s %s --to %s", shell(name), shell(dest+"-2"), shell(f.to)))
+		return f.failed(err, name, dest, stored)
 	}
-	c.did(numbers{"lsn": plan.Point.LSN, "rows": res.Rows, "bytes": res.Bytes, "seconds": res.Elapsed.Seconds()},
-		"LSN %d into %s: %s, %s", plan.Point.LSN, dest, plural(res.Rows, "row", "rows"), size(res.Bytes))
-	c.printRestored(plan, res, dest)
-	res.Asked = target
-	return c.emit("restored", restored{Destination: dest, Result: res})
+	figures := numbers{"lsn": doc.Plan.Point.LSN, "rows": res.Rows, "bytes": res.Bytes, "seconds": res.Elapsed.Seconds()}
+	if res.Resumed == 0 {
+		figures["work"] = doc.Forecast.Work // by which later plans judge how long they take
+	}
+	c.did(figures, "LSN %d into %s: %s, %s", doc.Plan.Point.LSN, dest, plural(res.Rows, "row", "rows"), size(res.Bytes))
+	c.printRestored(doc.Plan, res, dest)
+	was := aside()
+	if was != "" {
+		c.printf("what was there is kept as %s; the way back: mv %s %s && mv %s %s\n", was, shell(dest), shell(dest+".undone"), shell(was), shell(dest))
+	}
+	res.Asked = doc.Asked
+	return c.emit("restored", restored{Destination: dest, Plan: doc.ID, Replaced: was, Result: res})
+}
+
+// target opens the destination; aside says afterwards where a database is that
+// was replaced.
+func (f *restoreFlags) target(dest string) (dst driver.Target, aside func() string, err error) {
+	if !f.replace {
+		dst, err = openTarget(dest)
+		return dst, func() string { return "" }, err
+	}
+	r, err := openReplacement(dest)
+	if err != nil {
+		return nil, nil, err
+	}
+	return r, r.Aside, nil
+}
+
+// restorePlan reads the plan that the flags name, or makes one.
+func (c *console) restorePlan(ctx context.Context, name string, f restoreFlags, o plan.Options) (*archive.Archive, *chain.State, *plan.Document, error) {
+	if f.plan != "" && f.to != "" {
+		return nil, nil, nil, usageError{errors.New("--plan and --to: a stored plan has its target")}
+	}
+	if f.plan == "" {
+		target, err := c.parseTarget("--to", f.to)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if !c.quiet {
+			c.echoTarget(target)
+		}
+		return c.prepare(ctx, name, target, o)
+	}
+	doc, err := c.findPlan(f.plan)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	a, state, err := c.openState(ctx, name)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if err := doc.Fits(ctx, a, state); err != nil {
+		return nil, nil, nil, err
+	}
+	c.measured(&o)
+	return a, state, doc, doc.Examine(ctx, a, state, o)
+}
+
+// again is the command line that goes on with an interrupted restore.
+func (f *restoreFlags) again(name, dest, stored string) string {
+	s := fmt.Sprintf("tidemark restore %s %s", shell(name), shell(dest))
+	switch {
+	case f.plan != "":
+		s += " --plan " + shell(f.plan)
+	case stored != "":
+		s += " --plan " + shell(stored)
+	default:
+		s += " --to " + shell(f.to)
+	}
+	if f.noDigest {
+		s += " --no-digest"
+	}
+	if f.replace {
+		s += " --replace --yes " + shell(filepath.Base(dest))
+	}
+	return s
+}
+
+// failed adds what a person can do to the error of a restore.
+func (f *restoreFlags) failed(err error, name, dest, stored string) error {
+	again := f.again(name, dest, stored)
+	var interrupted *restore.InterruptedError
+	var other *driver.UnfinishedError
+	switch {
+	case errors.As(err, &interrupted):
+		return hinted{fmt.Errorf("%w; rm -r %s gives them up", err, shell(dest+".partial")), again}
+	case errors.As(err, &other) && other.Damage == nil:
+		id, _, _ := strings.Cut(strings.TrimPrefix(other.About, "plan "), ",")
+		return hinted{fmt.Errorf("%w; go on with that one, or discard it with --restart", err),
+			fmt.Sprintf("tidemark restore %s %s --plan %s", shell(name), shell(dest), id)}
+	case errors.As(err, &other):
+		return hinted{err, again + " --restart"}
+	case errors.Is(err, driver.ErrNotEmpty):
+		return hinted{err, f.again(name, dest+"-2", "")}
+	}
+	return damaged(err, name)
+}
+
+// confirm has a person type the name of the database that is replaced.
+func (c *console) confirm(dest string, f restoreFlags) error {
+	if !f.replace {
+		return nil
+	}
+	if _, err := os.Stat(dest); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	want, got := filepath.Base(dest), f.yes
+	if in, ok := c.in.(*os.File); got == "" && ok && term.IsTerminal(int(in.Fd())) {
+		fmt.Fprintf(c.errs, "%s will be replaced, and kept under another name. Type its name, %s, to go on: ", dest, want)
+		line, err := bufio.NewReader(in).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		got = strings.TrimSpace(line)
+	}
+	switch got {
+	case want:
+		return nil
+	case "":
+		return hinted{usageError{fmt.Errorf("%s is to be replaced: confirm that with its name", dest)}, "add --yes " + shell(want)}
+	}
+	return usageError{fmt.Errorf("%q is not the name of %s, which is %q: nothing was done", got, dest, want)}
 }
 
 // limitHeap makes the garbage collector work harder before the process grows
@@ -110,6 +269,9 @@ func limitHeap(memory int64) {
 // printRestored reports what a restore has reached.
 func (c *console) printRestored(plan *recovery.Plan, r *restore.Result, dest string) {
 	c.printf("restored %s, %s, to %s in %s\n", plural(r.Rows, "row", "rows"), size(r.Bytes), dest, span(r.Elapsed))
+	if r.Resumed > 0 {
+		c.printf("%d of %d parts had been finished before the restore was interrupted\n", r.Resumed, r.Parts)
+	}
 	if len(r.Digests) > 0 {
 		names := make(map[any]string)
 		for _, s := range plan.Schemas {
