@@ -55,6 +55,7 @@ var layers = map[string]int{
 	"bench":         5,
 	"drill":         5,
 	"plan":          5,
+	"daemon":        6,
 	"internal/demo": 5,
 
 	".": 5, // the library in two calls

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -128,4 +129,21 @@ var client = &http.Client{
 		DisableKeepAlives: true,
 		ForceAttemptHTTP2: true,
 	},
+}
+
+// Tell hands an event to every hook that wants it, one after the other, and
+// logs what became of it. A hook that fails keeps no other from being told.
+func Tell(ctx context.Context, hooks []Hook, e Event, log *slog.Logger) {
+	for i := range hooks {
+		h := &hooks[i]
+		if !h.Wants(e.Kind) {
+			continue
+		}
+		output, err := h.Fire(ctx, e)
+		if err != nil {
+			log.Warn("a hook failed", "hook", h.String(), "event", e.Kind, "error", err, "output", output)
+		} else {
+			log.Debug("a hook was told", "hook", h.String(), "event", e.Kind, "output", output)
+		}
+	}
 }

@@ -102,3 +102,12 @@ func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
+
+// Bad reports whether the kind tells of trouble.
+func (k Kind) Bad() bool {
+	switch k {
+	case CaptureFailed, CaptureFenced, GapDeclared, SnapshotFailed, VerifyFailed, DrillFailed, RPOExceeded:
+		return true
+	}
+	return false
+}

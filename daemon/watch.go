@@ -1,0 +1,107 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/hook"
+	"github.com/tidemarkdb/tidemark/recovery"
+)
+
+// watcher remembers what was told of an archive.
+type watcher struct {
+	k        *keeper
+	since    time.Time  // of the watch
+	gap      change.LSN // the end of the last gap that was told or there before
+	seen     bool       // the archive was read at least once
+	exceeded bool       // and told
+}
+
+// watch looks at the archive now and then, as anybody could who had to restore
+// from it, until ctx ends: how old is the last moment that can be restored, and
+// are there new gaps?
+func (k *keeper) watch(ctx context.Context) {
+	w := &watcher{k: k, since: time.Now()}
+	every := k.o.WatchMax
+	if k.RPOGoal > 0 {
+		every = max(min(every, k.RPOGoal/4), 100*time.Millisecond)
+	}
+	for {
+		s, err := w.read(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			k.log.Debug("the archive can't be looked at", "error", err)
+		}
+		w.look(s, err, time.Now())
+		if !sleep(ctx, every) {
+			return
+		}
+	}
+}
+
+func (w *watcher) read(ctx context.Context) (*chain.State, error) {
+	a, done, err := w.k.open(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return a.Load(ctx)
+}
+
+// look tells of what has changed. s is nil where the archive can't be read: what
+// can't be read can't be restored either.
+func (w *watcher) look(s *chain.State, err error, now time.Time) {
+	if s != nil {
+		w.gaps(s)
+		w.rpo(s, now)
+		return
+	}
+	if goal := w.k.RPOGoal; goal > 0 && !w.exceeded && now.Sub(w.since) > goal {
+		w.exceeded = true
+		w.k.event(hook.RPOExceeded, err, "the archive has not been readable for longer than the goal of %s", goal)
+	}
+}
+
+// rpo compares the age of the last restorable moment with the goal.
+func (w *watcher) rpo(s *chain.State, now time.Time) {
+	goal := w.k.RPOGoal
+	if goal <= 0 {
+		return
+	}
+	behind := now.Sub(w.since) // nothing could be restored all the while
+	if windows := recovery.Windows(s); len(windows) > 0 {
+		behind = age(windows[len(windows)-1].To, now)
+		w.since = now.Add(-behind)
+	}
+	figures := map[string]any{"rpo_seconds": behind.Seconds(), "goal_seconds": goal.Seconds()}
+	switch over := behind > goal; {
+	case over && !w.exceeded:
+		w.exceeded = true
+		w.k.send(hook.Event{Kind: hook.RPOExceeded, Figures: figures,
+			Message: "what happened in the last " + behind.Round(time.Second).String() + " could not be restored; the goal is " + goal.String()})
+	case !over && w.exceeded:
+		w.exceeded = false
+		w.k.send(hook.Event{Kind: hook.RPOOK, Figures: figures, Message: "the archive keeps up again"})
+	}
+}
+
+// gaps tells of gaps that are new since the watch began.
+func (w *watcher) gaps(s *chain.State) {
+	for i := range s.Gaps {
+		g := &s.Gaps[i].Body
+		if g.Last <= w.gap {
+			continue
+		}
+		w.gap = g.Last
+		if w.seen {
+			w.k.send(hook.Event{Kind: hook.GapDeclared, Message: fmt.Sprintf("changes of LSN %d to %d are not in the archive: %s", g.First, g.Last, g.Reason),
+				Figures: map[string]any{"lsn_start": g.First, "lsn_end": g.Last, "from": g.From.String(), "to": g.To.String()}})
+		}
+	}
+	w.seen = true
+}
