@@ -80,7 +80,7 @@ func (k *keeper) snapshot(ctx context.Context, _ config.Schedule) {
 		for _, r := range b.Runs {
 			bytes += r.Size
 		}
-		return outcome{fmt.Sprintf("LSN %d: %s rows, %s", b.LSN, humanize.Comma(rows), humanize.IBytes(uint64(bytes))),
+		return outcome{fmt.Sprintf("LSN %d: %s, %s", b.LSN, plural(rows, "row"), humanize.IBytes(uint64(bytes))),
 			map[string]any{"lsn": b.LSN, "rows": rows, "bytes": bytes}}, nil
 	})
 }
@@ -92,6 +92,7 @@ func (k *keeper) verify(ctx context.Context, s config.Schedule) {
 		if err != nil {
 			return outcome{}, err
 		}
+		k.awaitCapturer(ctx) // else the first verification would find nothing yet
 		a, done, err := k.open(ctx, true)
 		if err != nil && ctx.Err() == nil { // what can't be written can still be read
 			a, done, err = k.open(ctx, false)
@@ -104,14 +105,15 @@ func (k *keeper) verify(ctx context.Context, s config.Schedule) {
 		if err != nil {
 			return outcome{}, err
 		}
-		if err := a.RecordVerify(ctx, r.Section()); err != nil {
+		if r.Through == 0 { // nothing was archived yet
+		} else if err := a.RecordVerify(ctx, r.Section()); err != nil {
 			k.log.Warn("the verification is not recorded in the archive", "error", err)
 		}
-		out := outcome{fmt.Sprintf("level %s: %d problems in %s manifests, %s objects (%s)", r.Level, len(r.Findings),
-			humanize.Comma(r.Manifests), humanize.Comma(r.Objects), humanize.IBytes(uint64(r.Bytes))),
+		out := outcome{fmt.Sprintf("level %s: %s in %s, %s (%s)", r.Level, plural(int64(len(r.Findings)), "problem"),
+			plural(r.Manifests, "manifest"), plural(r.Objects, "object"), humanize.IBytes(uint64(r.Bytes))),
 			map[string]any{"manifests": r.Manifests, "objects": r.Objects, "bytes": r.Bytes, "records": r.Records, "findings": len(r.Findings)}}
 		if !r.OK() {
-			return out, fmt.Errorf("%d problems, the first: %v: %w", len(r.Findings), r.Findings[0], chain.ErrDamaged)
+			return out, fmt.Errorf("%s, the first: %v: %w", plural(int64(len(r.Findings)), "problem"), r.Findings[0], chain.ErrDamaged)
 		}
 		return out, nil
 	})
@@ -141,9 +143,17 @@ func (k *keeper) drill(ctx context.Context, _ config.Schedule) {
 		if r.Independent {
 			agreed = "as the database itself showed it"
 		}
-		return outcome{fmt.Sprintf("LSN %d: %s rows restored in %s, %s", r.LSN, humanize.Comma(r.Rows), r.RTO().Round(time.Millisecond), agreed),
+		return outcome{fmt.Sprintf("LSN %d: %s restored in %s, %s", r.LSN, plural(r.Rows, "row"), r.RTO().Round(time.Millisecond), agreed),
 			map[string]any{"lsn": r.LSN, "rows": r.Rows, "bytes": r.Bytes, "rto_seconds": r.RTO().Seconds(), "independent": r.Independent}}, err
 	})
+}
+
+// plural writes a number of things.
+func plural(n int64, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return humanize.Comma(n) + " " + one + "s"
 }
 
 // age returns how long before now t was.

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/hook"
 	"github.com/tidemarkdb/tidemark/job"
 )
 
@@ -98,6 +100,7 @@ func (c *console) did(f numbers, format string, args ...any) {
 //
 //	defer c.record(job.Verify, name)(&err)
 func (c *console) record(kind job.Kind, name string) func(*error) {
+	result, figures := c.jobResult, c.jobFigures // of the job that this one is part of
 	c.jobResult, c.jobFigures = "", nil
 	dir, err := c.stateDir()
 	var active *job.Active
@@ -109,6 +112,7 @@ func (c *console) record(kind job.Kind, name string) func(*error) {
 		return func(*error) {}
 	}
 	return func(failed *error) {
+		defer func() { c.jobResult, c.jobFigures = result, figures }()
 		told := *failed
 		if r := (reported{}); errors.As(told, &r) && c.jobResult != "" {
 			told = fmt.Errorf("%s: %w", c.jobResult, r.error)
@@ -116,5 +120,22 @@ func (c *console) record(kind job.Kind, name string) func(*error) {
 		if err := active.End(c.jobResult, c.jobFigures, told); err != nil {
 			c.log.Warn("the job's end is not recorded", "error", err)
 		}
+		if kind == job.Restore && *failed == nil {
+			c.restored(name, active.ID())
+		}
 	}
+}
+
+// restored tells the hooks of a configured database that a restore of it is done.
+func (c *console) restored(name, id string) {
+	if c.kit != nil && c.kit.name == name {
+		return
+	}
+	db, err := c.named(name)
+	if err != nil || db == nil {
+		return
+	}
+	// An interrupt that comes now does not undo the restore.
+	hook.Tell(context.Background(), db.Hooks, hook.Event{Kind: hook.RestoreDone, Database: db.Name, Time: c.now().UTC(),
+		Message: "restored " + c.jobResult, Job: id, Figures: c.jobFigures}, c.log)
 }

@@ -41,6 +41,7 @@ func TestMain(m *testing.M) {
 //	capturing ARCHIVE              waits until a capturer holds the archive
 //	losing ARCHIVE N               declares a gap of N records and takes an empty base after it
 //	judged ARCHIVE HOW             records a verification or a drill that went well or badly
+//	until FILE REGEXP              waits until the file matches
 //	setenv VAR REGEXP              sets VAR to the first group's match in stdout
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -56,6 +57,7 @@ func TestScripts(t *testing.T) {
 			"capturing": capturing,
 			"losing":    losing,
 			"judged":    judged,
+			"until":     until,
 			"setenv":    setenv,
 		},
 		Setup: func(env *testscript.Env) error {
@@ -169,6 +171,21 @@ func capturing(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		if s.EpochOpen {
 			return
+		}
+	}
+}
+
+// until waits until a file, which may not be there yet, matches.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 2, 2, "until FILE REGEXP")
+	re := regexp.MustCompile("(?m)" + args[1])
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		b, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && re.Match(b) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("no match for %s in %s: %q, %v", args[1], args[0], b, err)
 		}
 	}
 }

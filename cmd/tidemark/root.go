@@ -88,6 +88,7 @@ See it work on real data:  tidemark demo`,
 	}
 	add("archive",
 		newInit(c),
+		newRun(c),
 		newCapture(c),
 		newSnapshot(c),
 		newLabel(c),

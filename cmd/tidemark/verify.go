@@ -101,7 +101,7 @@ func runVerify(ctx context.Context, c *console, name string, f verifyFlags) (err
 	if level >= restore.LevelRecords {
 		checked += ", " + plural(r.Records, "record", "records")
 	}
-	c.did(numbers{"manifests": r.Manifests, "objects": r.Objects, "bytes": r.Bytes, "records": r.Records, "findings": len(r.Findings)},
+	c.did(numbers{"level": r.Level, "manifests": r.Manifests, "objects": r.Objects, "bytes": r.Bytes, "records": r.Records, "findings": len(r.Findings)},
 		"level %s: %s in %s", r.Level, plural(int64(len(r.Findings)), "problem", "problems"), checked)
 	if r.OK() {
 		c.printf("ok: %s verified at level %s in %s\n", checked, r.Level, span(c.now().Sub(began)))
