@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -31,6 +32,13 @@ const killEnv = "TIDEMARK_TEST_RESTORE_DIR"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(killEnv); dir != "" {
+		if wait, err := strconv.Atoi(os.Getenv(partsEnv)); err == nil {
+			if err := killedParts(dir, wait); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
+		}
 		fmt.Fprintln(os.Stderr, killedRestore(dir))
 		os.Exit(1)
 	}
