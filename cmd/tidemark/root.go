@@ -63,7 +63,6 @@ See it work on real data:  tidemark demo`,
 			return c.setZone()
 		},
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetIn(c.in)
 	root.SetOut(c.out)
 	root.SetErr(c.errs)
@@ -80,6 +79,7 @@ See it work on real data:  tidemark demo`,
 		&cobra.Group{ID: "restore", Title: "Look at it and bring it back:"},
 		&cobra.Group{ID: "tools", Title: "Play and measure:"})
 	root.SetHelpCommandGroupID("tools")
+	root.SetCompletionCommandGroupID("tools")
 	add := func(group string, commands ...*cobra.Command) {
 		for _, cmd := range commands {
 			cmd.GroupID = group
@@ -113,11 +113,14 @@ See it work on real data:  tidemark demo`,
 		newConfig(c),
 		newVersion(c),
 		newExitCodes(c),
+		newMan(c),
 	)
 	root.AddCommand(
 		&cobra.Command{Use: "names", Short: "How a configuration names databases, and where it is", Long: namesHelp},
 		&cobra.Command{Use: "targets", Short: "How to say where a restore stops", Long: targetHelp})
 	c.useNames(root)
+	root.InitDefaultCompletionCmd()
+	c.completeNames(root)
 	return root
 }
 
