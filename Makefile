@@ -5,7 +5,7 @@ export CGO_ENABLED = 0
 FUZZTIME ?= 30s
 BENCHTIME ?= 2s
 
-.PHONY: build demo test check race cross bench fuzz clean
+.PHONY: build demo test check docs race cross bench fuzz clean
 
 build: bin/tidemark
 
@@ -27,6 +27,10 @@ check:
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+
+# docs writes docs/reference again, from the commands and from the types that --json prints.
+docs:
+	$(GO) test -count=1 -run 'TestReference' ./cmd/tidemark -args -reference
 
 # race runs the packages in which goroutines meet under the race detector, which needs cgo.
 race:

@@ -104,7 +104,7 @@ the environment, a line of the file, its section defaults, or the default.`,
 			if !c.json {
 				t.print(c.out)
 			}
-			return c.emit("config", configShown{File: conf.File, Values: conf.Values()})
+			return c.emit("config_values", configShown{File: conf.File, Values: conf.Values()})
 		},
 	}
 }

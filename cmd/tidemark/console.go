@@ -117,12 +117,18 @@ func (c *console) emit(kind string, v any) error {
 	return writeMessage(c.out, kind, v)
 }
 
+// seenMessage is told of every message before it is written, by tests.
+var seenMessage func(kind string, v any, object string)
+
 func writeMessage(w io.Writer, kind string, v any) error {
 	var b strings.Builder
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
 		return fmt.Errorf("write %s as JSON: %w", kind, err)
+	}
+	if seenMessage != nil {
+		seenMessage(kind, v, b.String())
 	}
 	rest, ok := strings.CutPrefix(b.String(), "{")
 	if !ok {

@@ -25,6 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	seenMessage = mustBeDocumented
 	testscript.Main(m, map[string]func(){"tidemark": main})
 }
 
