@@ -20,6 +20,7 @@ import (
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/drill"
+	"github.com/tidemarkdb/tidemark/hook"
 	"github.com/tidemarkdb/tidemark/internal/demo"
 	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
@@ -54,6 +55,7 @@ var messages = []message{
 	{"verify", restore.Report{}, "verify", "What a verification looked at and found."},
 	{"drill", drill.Result{}, "drill, capture", "How a drill went."},
 	{"job", jobReport{}, "jobs", "One job of this machine."},
+	{"event", hook.Event{}, "run", "Something that happened to a database; hooks get the same object."},
 	{"recovery_kit", kitReport{}, "init, status --recovery-kit", "The recovery kit."},
 	{"config", configReport{}, "config validate, config init", "The configuration that is good."},
 	{"config_values", configShown{}, "config show", "Every value that is in force."},
