@@ -21,8 +21,10 @@ const (
 	pipelineBare     = "bare"
 )
 
-// job is one restore to be measured.
+// job is one restore to be measured, or a database to be built.
 type job struct {
+	Build    string `json:"build"` // the case of [Memory] to build in Dest; "" for a restore
+	Rows     int    `json:"rows"`  // of what is built
 	Pipeline string `json:"pipeline"`
 	From     string `json:"from"`    // directory with the archive, or with what writeBare wrote
 	Dest     string `json:"dest"`    // directory that does not exist yet
@@ -37,6 +39,7 @@ type outcome struct {
 	CPU     float64     `json:"cpu"`      // seconds of all processors together; 0 when the system does not say
 	PeakRSS int64       `json:"peak_rss"` // bytes, of the process; 0 when the system does not say
 	Rows    int64       `json:"rows"`     // that the database has
+	Bytes   int64       `json:"bytes"`    // of their keys and images, of what was built
 	Digest  change.Hash `json:"digest"`   // of its rows, read back after the measurement
 }
 
@@ -48,7 +51,11 @@ func Child(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err := json.NewDecoder(in).Decode(&j); err != nil {
 		return fmt.Errorf("benchmark's child process: what to do: %w", err)
 	}
-	got, err := j.run(ctx)
+	do := j.run
+	if j.Build != "" {
+		do = j.build
+	}
+	got, err := do(ctx)
 	if err != nil {
 		return err
 	}

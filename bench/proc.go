@@ -10,8 +10,11 @@ import (
 
 // peakRSS returns the most memory this process has had resident, in bytes, or
 // 0 where the system does not say (anything but Linux).
-func peakRSS() int64 {
-	f, err := os.Open("/proc/self/status")
+func peakRSS() int64 { return peakRSSOf("self") }
+
+// peakRSSOf is peakRSS of the process with this ID.
+func peakRSSOf(pid string) int64 {
+	f, err := os.Open("/proc/" + pid + "/status")
 	if err != nil {
 		return 0
 	}

@@ -23,7 +23,7 @@ in the same run. Figures are the median (least … greatest) of several runs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchRestore(c), newBenchCommit(c), newBenchRead(c), newBenchChild(c))
+	cmd.AddCommand(newBenchRestore(c), newBenchCommit(c), newBenchRead(c), newBenchMemory(c), newBenchChild(c))
 	return cmd
 }
 
@@ -99,6 +99,32 @@ func newBenchRead(c *console) *cobra.Command {
 	dirFlag(cmd, &o.Dir)
 	cmd.Flags().IntVar(&o.Records, "records", 1_000_000, "records of each workload")
 	cmd.Flags().IntVar(&o.Rounds, "rounds", 7, "times that each is read")
+	return cmd
+}
+
+func newBenchMemory(c *console) *cobra.Command {
+	var o bench.MemoryOptions
+	dbBytes := byteFlag(4 << 30)
+	cmd := &cobra.Command{
+		Use:   "memory",
+		Short: "Capture, verify and restore more than fits into memory, and say what they take",
+		Long: `Capture, verify and restore a database whose log holds one transaction of millions
+of rows, and one of several GiB, each command as a process of its own, and say how much
+memory it had at most. It takes about four times the size of the database on the disk.`,
+		Args: args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			exe, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			o.Program, o.Child, o.DBBytes = []string{exe}, []string{exe, "bench", childCommand}, int64(dbBytes)
+			return c.measure("bench_memory", func() (figures, error) { return orNil(bench.Memory(cmd.Context(), o)) })
+		},
+	}
+	dirFlag(cmd, &o.Dir)
+	cmd.Flags().IntVar(&o.TxRows, "tx-rows", 5_000_000, "rows of the large transaction")
+	cmd.Flags().Var(&dbBytes, "db-bytes", "keys and images of the large database")
+	cmd.Flags().StringSliceVar(&o.Cases, "case", bench.MemoryCases, "what to measure")
 	return cmd
 }
 

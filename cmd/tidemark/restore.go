@@ -272,7 +272,7 @@ func (c *console) printRestored(plan *recovery.Plan, r *restore.Result, dest str
 	if r.Resumed > 0 {
 		c.printf("%d of %d parts had been finished before the restore was interrupted\n", r.Resumed, r.Parts)
 	}
-	if len(r.Digests) > 0 {
+	if len(r.Digests) > 0 && !c.json {
 		names := make(map[any]string)
 		for _, s := range plan.Schemas {
 			names[s.Collection] = s.Name
