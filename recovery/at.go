@@ -16,7 +16,7 @@ import (
 
 // AtOptions says what [At] may use. The zero value is ready for use.
 type AtOptions struct {
-	Memory  int64  // bytes; default 512 MiB
+	Memory  int64  // bytes; default 384 MiB
 	TempDir string // where to spill what does not fit; default os.TempDir()
 	Parts   int    // ranges of rows to be read at once; default GOMAXPROCS; fewer when memory is short
 	// PartBytes is about how large a range is; default as large as Parts allows.
@@ -33,7 +33,7 @@ type AtOptions struct {
 
 func (o AtOptions) withDefaults() AtOptions {
 	if o.Memory <= 0 {
-		o.Memory = 512 << 20
+		o.Memory = 384 << 20
 	}
 	if o.Parts <= 0 {
 		o.Parts = runtime.GOMAXPROCS(0)

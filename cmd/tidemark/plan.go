@@ -89,8 +89,9 @@ A target is ` + targetForms + `.`,
 	return cmd
 }
 
-// defaultMemory is what a restore may use for sorting.
-const defaultMemory = 512 << 20
+// defaultMemory is what a restore may use for sorting: the process is then
+// below 512 MiB, whatever it restores.
+const defaultMemory = 384 << 20
 
 func toFlag(cmd *cobra.Command, to *string) {
 	cmd.Flags().StringVar(to, "to", "", "the target (required)")

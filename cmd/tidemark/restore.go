@@ -262,7 +262,7 @@ func (c *console) confirm(dest string, f restoreFlags) error {
 // far beyond the memory that a restore may use, unless GOMEMLIMIT says otherwise.
 func limitHeap(memory int64) {
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
-		debug.SetMemoryLimit(memory + memory/4 + 64<<20)
+		debug.SetMemoryLimit(memory + memory/8 + 32<<20)
 	}
 }
 
