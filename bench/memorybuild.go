@@ -104,7 +104,7 @@ func buildDatabase(ctx context.Context, dir string, n int) (got outcome, err err
 func largeRows(schema *change.Schema, n int, d *change.Digest, got *outcome) iter.Seq2[*change.Record, error] {
 	return func(yield func(*change.Record, error) bool) {
 		rng := rand.New(rand.NewPCG(2, uint64(n)))
-		payload := make([]byte, largeRowBytes-24)
+		payload := make([]byte, largeRowBytes-8)
 		for i := range int64(n) {
 			for at := 0; at < len(payload); at += 8 {
 				binary.LittleEndian.PutUint64(payload[at:], rng.Uint64())

@@ -44,6 +44,7 @@ func drawHistory(t *rapid.T) *model {
 			}
 			m.commit(records...)
 		}
+		m.packOf = rapid.SampledFrom([]int{0, 0, 1, 4}).Draw(t, "pieces of a pack")
 		m.flush(pack.WriterOptions{BlockSize: rapid.SampledFrom([]int{1, 60, 1 << 20}).Draw(t, "block size")})
 	}
 	return m

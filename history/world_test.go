@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,6 +33,7 @@ type world struct {
 	txs     []*change.Tx
 	sealed  int // so many of txs are in segments
 	clock   change.Time
+	packOf  int // so many pieces of transactions go into a pack; 0: whole ones, all into one
 }
 
 func newWorld(t fataler) *world {
@@ -68,6 +70,18 @@ func (w *world) commit(records ...change.Record) *change.Tx {
 	return tx
 }
 
+// packs returns what each pack of a segment is to hold.
+func (w *world) packs(txs []*change.Tx) [][]*change.Tx {
+	if w.packOf == 0 {
+		return [][]*change.Tx{txs}
+	}
+	var pieces []*change.Tx
+	for _, tx := range txs {
+		pieces = append(pieces, change.Cut(tx, 3)...)
+	}
+	return slices.Collect(slices.Chunk(pieces, w.packOf))
+}
+
 // flush makes a segment of what was committed since the last one.
 func (w *world) flush(o pack.WriterOptions) {
 	w.t.Helper()
@@ -76,24 +90,28 @@ func (w *world) flush(o pack.WriterOptions) {
 	b := chain.NewSegmentBuilder(w.a.State().LogHash)
 	txs := w.txs[w.sealed:]
 	w.sealed = len(w.txs)
-	ref, err := w.a.PutPack(ctx, chain.LogPack, txs[0].First(), txs[len(txs)-1].Last(), func(out io.Writer) (pack.Ref, error) {
-		p := pack.NewLogWriter(out, o)
-		for _, tx := range txs {
-			if err := p.AppendTx(tx); err != nil {
-				return pack.Ref{}, err
+	var refs []pack.Ref
+	for _, pieces := range w.packs(txs) {
+		ref, err := w.a.PutPack(ctx, chain.LogPack, pieces[0].First(), pieces[len(pieces)-1].Last(), func(out io.Writer) (pack.Ref, error) {
+			p := pack.NewLogWriter(out, o)
+			for _, tx := range pieces {
+				if err := p.AppendTx(tx); err != nil {
+					return pack.Ref{}, err
+				}
+				if err := b.Add(tx); err != nil {
+					return pack.Ref{}, err
+				}
 			}
-			if err := b.Add(tx); err != nil {
-				return pack.Ref{}, err
-			}
+			ref, _, err := p.Close()
+			return ref, err
+		})
+		if err != nil {
+			w.t.Fatal(err)
 		}
-		ref, _, err := p.Close()
-		return ref, err
-	})
-	if err != nil {
-		w.t.Fatal(err)
+		refs = append(refs, ref)
 	}
 	seg := b.Segment()
-	seg.Packs = []pack.Ref{ref}
+	seg.Packs = refs
 	if err := w.session.Segment(ctx, seg); err != nil {
 		w.t.Fatal(err)
 	}

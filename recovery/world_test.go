@@ -246,14 +246,27 @@ func (w *world) bagRecord(s *change.Schema) (change.Record, bool) {
 	return change.Record{Op: change.Insert, Collection: s.Collection, Key: key, Image: image}, true
 }
 
-// publish archives what is pending as one segment of a few packs.
+// pieces cuts some of the pending transactions into pieces.
+func (w *world) pieces() (out []*change.Tx) {
+	for _, tx := range w.pending {
+		n := len(tx.Records)
+		if w.n(1, "whole") == 0 {
+			n = 1 + w.n(2, "piece")
+		}
+		out = append(out, change.Cut(tx, n)...)
+	}
+	return out
+}
+
+// publish archives what is pending as one segment of a few packs, which begin
+// and end anywhere in a transaction.
 func (w *world) publish() {
 	if len(w.pending) == 0 {
 		return
 	}
 	b := chain.NewSegmentBuilder(w.c.State.LogHash)
 	var refs []pack.Ref
-	for rest := w.pending; len(rest) > 0; {
+	for rest := w.pieces(); len(rest) > 0; {
 		n := 1 + w.n(len(rest)-1, "pack")
 		w.store(chain.PackKey{Kind: chain.LogPack, First: rest[0].First(), Last: rest[n-1].Last()}, &refs, func(buf *bytes.Buffer) (pack.Ref, error) {
 			lw := pack.NewLogWriter(buf, pack.WriterOptions{BlockSize: 1 + w.n(300, "block")})

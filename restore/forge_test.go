@@ -560,15 +560,21 @@ func TestAllFindings(t *testing.T) {
 	}
 }
 
-// split makes two packs of the only one of the second segment, and returns
-// their keys.
-func (f *forger) split() []string {
+// split makes two packs of the only one of the second segment, the second from
+// its third transaction on, or from inside one, and returns their keys.
+func (f *forger) split(inside bool) []string {
 	f.t.Helper()
 	seq := f.first(chain.KindSegment) + 1
 	m := f.manifest(seq)
 	txs := f.txs(m.Segment.Packs[0])
+	at := 2
+	if inside {
+		i := slices.IndexFunc(txs, func(tx *change.Tx) bool { return len(tx.Records) > 1 })
+		txs = slices.Concat(txs[:i], change.Cut(txs[i], 1), txs[i+1:])
+		at = i + 1
+	}
 	var refs []pack.Ref
-	for i, part := range [][]*change.Tx{txs[:2], txs[2:]} {
+	for i, part := range [][]*change.Tx{txs[:at], txs[at:]} {
 		var out bytes.Buffer
 		w := pack.NewLogWriter(&out, pack.WriterOptions{})
 		for _, tx := range part {
@@ -596,8 +602,14 @@ func (f *forger) split() []string {
 
 // TestSegmentOfTwoPacks verifies and restores one, and damages both packs.
 func TestSegmentOfTwoPacks(t *testing.T) {
+	for _, inside := range []bool{false, true} {
+		t.Run(fmt.Sprintf("cut inside a transaction %t", inside), func(t *testing.T) { testTwoPacks(t, inside) })
+	}
+}
+
+func testTwoPacks(t *testing.T, inside bool) {
 	f := newForger(t)
-	keys := f.split()
+	keys := f.split(inside)
 	if got := f.findings(restore.LevelRecords); len(got) != 0 {
 		t.Fatalf("found %v", got)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 
 	"github.com/tidemarkdb/tidemark/archive"
@@ -35,6 +36,21 @@ type archived struct {
 	spill   string
 }
 
+// pieces reads the packs of a segment.
+func (l *life) pieces(packs []pack.Ref) iter.Seq2[*change.Tx, error] {
+	return func(yield func(*change.Tx, error) bool) {
+		for _, ref := range packs {
+			p, err := pack.Open(l.rt.Context(), l.bucket, ref)
+			l.must(err)
+			for tx, err := range p.Txs(l.rt.Context(), 0) {
+				if !yield(tx, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // inspect reads the whole archive and checks that it holds the model's
 // transactions, without a hole and without a duplicate.
 func (l *life) inspect(spill string) *archived {
@@ -46,31 +62,30 @@ func (l *life) inspect(spill string) *archived {
 	hash, effective, next := s.StartLog, change.Time(0), s.Start+1
 	for i, at := range chaintest.Segments(s) {
 		seg := &at.Body
-		for _, ref := range seg.Packs {
-			p, err := pack.Open(l.rt.Context(), l.bucket, ref)
+		for tx, err := range change.Join(l.pieces(seg.Packs)) {
 			l.must(err)
-			for tx, err := range change.Join(p.Txs(l.rt.Context(), 0)) {
-				l.must(err)
-				for n := range tx.Records {
-					if tx.Records[n].LSN != next {
-						l.fatalf("pack %s: LSN %d where %d must come", ref.Key, tx.Records[n].LSN, next)
-					}
-					next++
+			for n := range tx.Records {
+				if tx.Records[n].LSN != next {
+					l.fatalf("packs from %s on: LSN %d where %d must come", seg.Packs[0].Key, tx.Records[n].LSN, next)
 				}
-				hash = change.LogHash(hash, change.AppendTx(nil, tx))
-				b := l.at(tx.Last())
-				switch {
-				case b == nil || b.tx != tx.ID || b.commit != tx.Commit || l.at(tx.First()-1) == nil:
-					l.fatalf("transaction %d at LSN %d to %d, committed %s, is not the model's: %+v", tx.ID, tx.First(), tx.Last(), tx.Commit, b)
-				case tx.Effective < effective:
-					l.fatalf("transaction %d has effective time %d, before it %d", tx.ID, tx.Effective, effective)
-				case tx.Effective > change.Time(l.clock.top.Load())+change.Time(len(v.log)):
-					// Each may be a microsecond after what was covered before it.
-					l.fatalf("transaction %d has effective time %d, the clock was never past %d", tx.ID, tx.Effective, l.clock.top.Load())
-				}
-				effective = tx.Effective
-				v.log = append(v.log, logged{tx.First(), tx.Last(), tx.Commit, tx.Effective, tx.ID, hash, i, 0})
+				next++
 			}
+			hash = change.LogHash(hash, change.AppendTx(nil, tx))
+			b := l.at(tx.Last())
+			switch {
+			case b == nil || b.tx != tx.ID || b.commit != tx.Commit || l.at(tx.First()-1) == nil:
+				l.fatalf("transaction %d at LSN %d to %d, committed %s, is not the model's: %+v", tx.ID, tx.First(), tx.Last(), tx.Commit, b)
+			case tx.Effective < effective:
+				l.fatalf("transaction %d has effective time %d, before it %d", tx.ID, tx.Effective, effective)
+			case tx.Effective > change.Time(l.clock.top.Load())+change.Time(len(v.log)):
+				// Each may be a microsecond after what was covered before it.
+				l.fatalf("transaction %d has effective time %d, the clock was never past %d", tx.ID, tx.Effective, l.clock.top.Load())
+			}
+			effective = tx.Effective
+			v.log = append(v.log, logged{tx.First(), tx.Last(), tx.Commit, tx.Effective, tx.ID, hash, i, 0})
+		}
+		if len(seg.Packs) > 1 {
+			l.seen.spooled++
 		}
 		if hash != seg.LogHash || next != seg.Last+1 {
 			l.fatalf("segment ends at LSN %d, hash %s, its manifest says %d, %s", next-1, hash, seg.Last, seg.LogHash)

@@ -49,6 +49,7 @@ func (c *clock) std() time.Time { return c.time().Std() }
 // tally counts what the histories did, so that a run can show it did something.
 type tally struct {
 	lives, transactions, times, states, spills, restores               int
+	spooled                                                            int // transactions in several packs
 	powerCuts, restarts, deaths, takeovers, bases, labels, checkpoints int
 }
 
@@ -70,12 +71,13 @@ type life struct {
 	past    []*storagetest.Faulty
 	crashes int
 	options capture.Options
+	piece   int64 // bytes of a transaction from which on it is captured in pieces
 	seen    *tally
 }
 
 // dbOptions makes everything small, so that files change often.
 func (l *life) dbOptions() embedded.Options {
-	return embedded.Options{FS: l.fs, Now: l.clock.std, LogFileBytes: 2 << 10, MemTableBytes: 64 << 10, CacheBytes: 1 << 20}
+	return embedded.Options{FS: l.fs, Now: l.clock.std, LogFileBytes: 2 << 10, MemTableBytes: 64 << 10, CacheBytes: 1 << 20, PieceBytes: l.piece}
 }
 
 func (l *life) fatalf(format string, args ...any) {

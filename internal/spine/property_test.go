@@ -63,7 +63,7 @@ func TestEveryPoint(t *testing.T) {
 		}
 	})
 	t.Logf("%+v", *seen)
-	if n := seen; n.lives >= 200 && min(n.spills, n.restores, n.powerCuts, n.restarts, n.deaths, n.takeovers, n.bases, n.labels, n.checkpoints) == 0 {
+	if n := seen; n.lives >= 200 && min(n.spills, n.spooled, n.restores, n.powerCuts, n.restarts, n.deaths, n.takeovers, n.bases, n.labels, n.checkpoints) == 0 {
 		t.Errorf("some things never happened in %d lives: %+v", n.lives, *n)
 	}
 	if left, err := filepath.Glob(filepath.Join(spill, "tidemark*")); err != nil || len(left) > 0 {
@@ -81,6 +81,7 @@ func newLife(t testing.TB, rt *rapid.T, dir string, seen *tally) *life {
 		RunBytes:        rapid.SampledFrom([]int64{0, 1}).Draw(rt, "run bytes"),
 		CoverageEvery:   rapid.SampledFrom([]time.Duration{time.Hour, time.Hour, 5 * time.Millisecond}).Draw(rt, "coverage"),
 	}
+	l.piece = rapid.SampledFrom([]int64{0, 0, 1, 150}).Draw(rt, "piece")
 	l.bucket = storage.NewMem()
 	if l.n(25, "directory") == 24 {
 		name, err := os.MkdirTemp(dir, "archive-*")
