@@ -224,9 +224,9 @@ func damage(err error) bool {
 
 func damaged(key string, err error) error { return fmt.Errorf("%s: %w: %w", key, err, pack.ErrCorrupt) }
 
-// pack proves one pack, with read at level records and as it lies below, and
-// reports whether it is good.
-func (v *verifier) pack(ctx context.Context, seq chain.Seq, ref pack.Ref, read func(*pack.Reader) error) (bool, error) {
+// pack proves one pack, with read at level records and as it lies below, then
+// looks at its index, and reports whether it is good.
+func (v *verifier) pack(ctx context.Context, seq chain.Seq, ref pack.Ref, read func(*pack.Reader) error, look func(*pack.Index) error) (bool, error) {
 	defer func() {
 		if n := v.done.Add(1); v.o.Progress != nil {
 			v.o.Progress(n, v.all)
@@ -244,6 +244,9 @@ func (v *verifier) pack(ctx context.Context, seq chain.Seq, ref pack.Ref, read f
 			v.report.Records += ref.Records
 			v.mu.Unlock()
 		}
+		if err == nil {
+			err = look(r.Index())
+		}
 		r.Close()
 	}
 	return err == nil, v.note(ctx, ref.Key, seq, err)
@@ -259,7 +262,8 @@ type segmentCheck struct {
 
 func (c *segmentCheck) run(ctx context.Context, before change.Hash) error {
 	b := chain.NewSegmentBuilder(before)
-	good := true // so far: what follows something damaged is looked at by itself
+	good := true    // so far: what follows something damaged is looked at by itself
+	inside := false // the pack before ends inside a transaction
 	for _, ref := range c.want.Packs {
 		ok, err := c.v.pack(ctx, c.seq, ref, func(r *pack.Reader) error {
 			for tx, err := range r.VerifyTxs(ctx) {
@@ -274,17 +278,23 @@ func (c *segmentCheck) run(ctx context.Context, before change.Hash) error {
 				}
 			}
 			return nil
+		}, func(ix *pack.Index) error {
+			if good && (ix.Before > 0) != inside {
+				return damaged(ref.Key, fmt.Errorf("it begins inside a transaction: %t; the pack before it ends inside one: %t", ix.Before > 0, inside))
+			}
+			inside = ix.After > 0
+			return nil
 		})
 		if err != nil {
 			return err
 		}
 		good = good && ok
 	}
+	if good && inside {
+		return c.v.note(ctx, c.key, c.seq, fmt.Errorf("segment of LSNs %d to %d ends inside a transaction: %w", c.want.First, c.want.Last, pack.ErrCorrupt))
+	}
 	if !good || c.v.o.Level < LevelRecords {
 		return nil
-	}
-	if b.Inside() {
-		return c.v.note(ctx, c.key, c.seq, fmt.Errorf("segment of LSNs %d to %d ends inside a transaction: %w", c.want.First, c.want.Last, pack.ErrCorrupt))
 	}
 	got := b.Segment()
 	got.Packs, got.CoveredUntil = c.want.Packs, c.want.CoveredUntil
@@ -356,7 +366,7 @@ func (c *baseCheck) run(ctx context.Context, n int) error {
 			}
 		}
 		return nil
-	})
+	}, func(*pack.Index) error { return nil })
 	if err != nil {
 		return err
 	}
