@@ -39,31 +39,33 @@ var layers = map[string]int{
 	"driver/drivertest": 2,
 
 	"config":          3,
-	"archive":         3,
 	"recovery":        3,
 	"embedded":        3,
 	"chain/chaintest": 3,
+	"checkpoint":      3,
 
-	"kit":      4,
-	"capture":  4,
-	"history":  4,
-	"draw":     4,
-	"health":   4,
-	"restore":  4,
+	"archive":  4,
 	"flatfile": 4,
 
-	"bench":         5,
-	"drill":         5,
-	"plan":          5,
-	"daemon":        6,
-	"internal/demo": 5,
+	"kit":     5,
+	"capture": 5,
+	"history": 5,
+	"draw":    5,
+	"health":  5,
+	"restore": 5,
 
-	".": 5, // the library in two calls
+	"bench":         6,
+	"drill":         6,
+	"plan":          6,
+	"daemon":        7,
+	"internal/demo": 6,
 
-	"internal/spine":  6,
-	"examples/rewind": 6,
+	".": 6, // the library in two calls
 
-	"cmd/tidemark": 7,
+	"internal/spine":  7,
+	"examples/rewind": 7,
+
+	"cmd/tidemark": 8,
 }
 
 // support lists the packages that only tests import.
@@ -164,12 +166,12 @@ func TestLayersNotices(t *testing.T) {
 		{"pack/a.go", "driver", "is in layer 1 and imports driver of layer 1"},
 		{"pack/a_test.go", "driver", ""},
 		{"pack/a_test.go", "pack", ""},
-		{"pack/a_test.go", "archive", "is in layer 1 and imports archive of layer 3"},
+		{"pack/a_test.go", "archive", "is in layer 1 and imports archive of layer 4"},
 		{"storage/a_test.go", "storage/storagetest", ""},
 		{"archive/a.go", "storage/storagetest", "for tests only"},
 		{"archive/a.go", "internal/unheard-of", "internal/unheard-of, which has no layer"},
 		{"unheard-of/a.go", "change", "belongs to package unheard-of, which has no layer"},
-		{"change/a.go", "cmd/tidemark", "is in layer 0 and imports cmd/tidemark of layer 7"},
+		{"change/a.go", "cmd/tidemark", "is in layer 0 and imports cmd/tidemark of layer 8"},
 	}
 	for _, c := range cases {
 		source := "package p\n\nimport (\n\t\"fmt\"\n\t_ \"" + module + "/" + c.imports + "\"\n)\n"

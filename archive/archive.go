@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/tidemarkdb/tidemark/chain"
-	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/checkpoint"
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
@@ -19,6 +19,7 @@ type OpenOptions struct {
 	PinRepo  chain.RepoID     // the repository that the caller knows this to be; "" takes what is there
 	Timeline chain.TimelineID // default MainTimeline
 	Parallel int              // objects read at once; default 16
+	Chunk    int              // segments in a chunk of a checkpoint that is written; default [checkpoint.DefaultChunk]
 
 	// Warn is told of damage that was got around, such as a bad checkpoint
 	// whose manifests are all there; default: nobody. It must not block.
@@ -36,9 +37,9 @@ type Archive struct {
 	id       Identity
 	timeline chain.TimelineID
 	opts     OpenOptions
+	loader   *checkpoint.Loader
 
-	turn chan struct{}          // holds a token while nobody reads or publishes the chain
-	used map[string]change.Hash // guarded by turn; bundles that the current load has used
+	turn chan struct{} // holds a token while nobody reads or publishes the chain
 
 	mu     sync.Mutex
 	state  *chain.State    // guarded by mu; what it points to is never changed
@@ -67,7 +68,7 @@ func Open(ctx context.Context, bucket storage.Bucket, opts OpenOptions) (*Archiv
 
 func openTimeline(bucket storage.Bucket, id Identity, t chain.TimelineID, opts OpenOptions) *Archive {
 	opts.Timeline = t
-	a := &Archive{bucket: bucket, id: id, timeline: t, opts: opts,
+	a := &Archive{bucket: bucket, id: id, timeline: t, opts: opts, loader: checkpoint.NewLoader(bucket),
 		turn: make(chan struct{}, 1), state: chain.NewState(id.Repo, t), claims: make(map[string]bool)}
 	a.turn <- struct{}{}
 	return a

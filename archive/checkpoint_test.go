@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/chain/chaintest"
+	"github.com/tidemarkdb/tidemark/checkpoint"
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
@@ -86,25 +86,25 @@ func TestCheckpoints(t *testing.T) {
 
 	damage := map[string]func(b storage.Bucket){
 		"flipped byte": func(b storage.Bucket) {
-			raw := bytesOf(t, b, first.Key)
-			raw[len(raw)/2] ^= 1
-			replace(t, b, first.Key, raw)
+			raw := bytesOf(t, b, last.Key)
+			raw[50] ^= 1
+			replace(t, b, last.Key, raw)
 		},
 		"truncated": func(b storage.Bucket) { replace(t, b, last.Key, bytesOf(t, b, last.Key)[:50]) },
-		"swapped":   func(b storage.Bucket) { replace(t, b, first.Key, bytesOf(t, b, last.Key)) },
-		"emptied":   func(b storage.Bucket) { replace(t, b, first.Key, []byte{}) },
+		"swapped":   func(b storage.Bucket) { replace(t, b, last.Key, bytesOf(t, b, first.Key)) },
+		"emptied":   func(b storage.Bucket) { replace(t, b, last.Key, []byte{}) },
 		"a history of its own": func(b storage.Bucket) {
 			other := chaintest.New(t)
 			other.State.Repo = a.id.Repo
 			other.Claim()
-			for other.State.Seq < first.Last {
+			for other.State.Seq < last.Last {
 				other.Segment(1)
 			}
-			raw, err := (&bundle{manifests: other.Raws}).encode()
+			o, err := checkpoint.Encode(other.State, 1, other.Raws, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
-			replace(t, b, first.Key, raw)
+			replace(t, b, last.Key, o.Bytes)
 		},
 	}
 	for name, spoil := range damage {
@@ -149,11 +149,11 @@ func TestCheckpointWhereOneIs(t *testing.T) {
 	if _, err := a.Checkpoint(t.Context(), 2); err == nil || !strings.Contains(err.Error(), key) {
 		t.Fatalf("over a bad object: %v", err)
 	}
-	b := &bundle{manifests: [][]byte{bytesOf(t, mem, chain.ManifestKey(chain.MainTimeline, 1)), bytesOf(t, mem, chain.ManifestKey(chain.MainTimeline, 2))}}
-	raw, err := b.encode()
+	o, err := checkpoint.Encode(a.State(), 1, [][]byte{bytesOf(t, mem, chain.ManifestKey(chain.MainTimeline, 1)), bytesOf(t, mem, chain.ManifestKey(chain.MainTimeline, 2))}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
+	raw := o.Bytes
 	replace(t, mem, key, raw)
 	if did, err := a.Checkpoint(t.Context(), 2); err != nil || !did {
 		t.Fatalf("over an orphan of the same manifests: %t, %v", did, err)
@@ -237,22 +237,4 @@ func BenchmarkLoad(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)*10000/b.Elapsed().Seconds(), "manifests/s")
-}
-
-// TestBundleOfAnySize reads back bundles from a few bytes on: two short
-// manifests make less than the least window of zstd.
-func TestBundleOfAnySize(t *testing.T) {
-	for n := 1; n < 1<<24; n = n + 1 + n/9 {
-		var b bundle
-		for left := n; left > 0; left -= chain.MaxManifest {
-			b.manifests = append(b.manifests, bytes.Repeat([]byte("manifest"), chain.MaxManifest/8)[:min(left, chain.MaxManifest)])
-		}
-		raw, err := b.encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, err := decodeBundle(raw); err != nil || !slices.EqualFunc(got.manifests, b.manifests, bytes.Equal) {
-			t.Errorf("a bundle of %d bytes reads back otherwise: %v", n, err)
-		}
-	}
 }

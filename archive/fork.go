@@ -159,7 +159,7 @@ func (a *Archive) begin(ctx context.Context, pin *chain.Announced[chain.Pin]) (*
 			return nil, err
 		}
 	}
-	origin, err := parent.Fork(pin.Body.Child)
+	origin, err := forkOf(ctx, parent, pin.Body.Child)
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package archive
 
 import (
 	"bytes"
-	"errors"
 	"flag"
 	"os"
 	"testing"
@@ -25,32 +24,6 @@ func TestGoldenIdentity(t *testing.T) {
 	}
 }
 
-func TestGoldenCheckpoint(t *testing.T) {
-	c := chaintest.EveryKind(t)
-	sum := c.State.Summary()
-	raw, err := (&bundle{manifests: c.Raws, summary: &sum}).encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if *update {
-		chaintest.Golden(t, "checkpoint", raw, *update)
-	}
-	// How zstd compresses may change; what was compressed must stay readable.
-	stored, err := os.ReadFile("testdata/checkpoint")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, raw := range [][]byte{raw, stored} {
-		b, err := decodeBundle(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !sameManifests(b.manifests, c.Raws) || *b.summary != sum {
-			t.Error("the checkpoint reads back otherwise")
-		}
-	}
-}
-
 func FuzzDecodeIdentity(f *testing.F) {
 	f.Add([]byte(`{"format":1,"repo":"00112233445566778899aabbccddeeff","created":"2001-09-09T01:46:40.000000Z"`))
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -64,32 +37,6 @@ func FuzzDecodeIdentity(f *testing.F) {
 		}
 		if back, err := DecodeIdentity(raw); err != nil || back != id {
 			t.Fatalf("%+v reads back as %+v, %v", id, back, err)
-		}
-	})
-}
-
-func FuzzDecodeCheckpoint(f *testing.F) {
-	raw, err := (&bundle{manifests: [][]byte{[]byte("one"), []byte("two")}, summary: new(chain.Summary)}).encode()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(raw, uint16(0), byte(0))
-	f.Add(raw, uint16(12), byte(1))
-	f.Fuzz(func(t *testing.T, raw []byte, at uint16, flip byte) {
-		b, err := decodeBundle(raw)
-		if err != nil {
-			if !errors.Is(err, chain.ErrDamaged) && !errors.Is(err, chain.ErrVersion) {
-				t.Fatalf("an error of no kind: %v", err)
-			}
-		} else if _, err := b.encode(); err != nil {
-			t.Fatal(err)
-		}
-		if flip != 0 && int(at) < len(raw) && err == nil {
-			raw = bytes.Clone(raw)
-			raw[at] ^= flip
-			if _, err := decodeBundle(raw); err == nil {
-				t.Fatalf("a flip at byte %d is not noticed", at)
-			}
 		}
 	})
 }

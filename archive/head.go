@@ -6,12 +6,11 @@ import (
 	"sync"
 
 	"github.com/tidemarkdb/tidemark/chain"
-	"github.com/tidemarkdb/tidemark/change"
 )
 
 // Load reads the chain to its head and returns the state there: the first time
 // from the newest checkpoints, later from where it was. That of a fork begins
-// with its parent's history, which is read first. A manifest that is missing
+// with its parent's history, which is read first unless a checkpoint has it. A manifest that is missing
 // below the head is [chain.ErrDamaged], one that breaks a rule [chain.ErrBroken];
 // a timeline that there is not is [ErrNoTimeline].
 func (a *Archive) Load(ctx context.Context) (*chain.State, error) {
@@ -26,14 +25,16 @@ func (a *Archive) load(ctx context.Context) (*chain.State, error) {
 	s := a.State().Clone()
 	if s.Seq == 0 && s.Parent == nil { // else Fork has said what it goes on from
 		var err error
-		if s, err = a.origin(ctx); err != nil {
+		if s, err = a.fromCheckpoints(ctx, 0); err != nil {
 			return nil, err
 		}
-		if s, err = a.fromCheckpoints(ctx, s, 0, change.Hash{}); err != nil {
-			return nil, err
+		if s == nil {
+			if s, err = a.origin(ctx); err != nil {
+				return nil, err
+			}
 		}
 	}
-	listed, err := a.listManifests(ctx, s.Seq)
+	listed, err := a.listManifests(ctx, s.Seq, a.opts.Warn)
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +59,8 @@ func (a *Archive) Refresh(ctx context.Context) (*chain.State, error) {
 }
 
 // listManifests returns the greatest number above after that a list shows, or
-// after.
-func (a *Archive) listManifests(ctx context.Context, after chain.Seq) (chain.Seq, error) {
+// after. It warns of what is no manifest.
+func (a *Archive) listManifests(ctx context.Context, after chain.Seq, warn func(error)) (chain.Seq, error) {
 	prefix := chain.ManifestPrefix(a.timeline)
 	from := ""
 	if after > 0 {
@@ -71,7 +72,7 @@ func (a *Archive) listManifests(ctx context.Context, after chain.Seq) (chain.Seq
 			return 0, fmt.Errorf("list %s: %w", prefix, err)
 		}
 		if _, seq, err := chain.ParseManifestKey(info.Key); err != nil {
-			a.opts.Warn(fmt.Errorf("ignored: %w", err))
+			warn(fmt.Errorf("ignored: %w", err))
 		} else {
 			last = max(last, seq)
 		}
@@ -96,14 +97,13 @@ func (a *Archive) follow(ctx context.Context, s *chain.State, listed chain.Seq) 
 		if err != nil {
 			return nil, err
 		}
-		if q, done, err = r.step(ans, advanceOwn); err != nil {
+		if q, done, err = r.step(ans, a.advance(ctx)); err != nil {
 			return nil, err
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 	}
-	a.compareCheckpoints(r.state)
 	a.setState(r.state)
 	return r.state, nil
 }

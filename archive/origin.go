@@ -38,7 +38,7 @@ func (a *Archive) origin(ctx context.Context) (*chain.State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("timeline %s goes on from %s: %w", a.timeline, chain.ManifestKey(f.Parent, f.ParentSeq), err)
 	}
-	s, err := parent.Fork(a.timeline)
+	s, err := forkOf(ctx, parent, a.timeline)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", chain.ManifestKey(a.timeline, 1), err, chain.ErrDamaged)
 	}
@@ -49,14 +49,13 @@ func (a *Archive) origin(ctx context.Context) (*chain.State, error) {
 // have the given hash; the zero hash takes what is there. It is read like any
 // other state, from checkpoints as far as they reach, and not kept.
 func (a *Archive) through(ctx context.Context, seq chain.Seq, hash change.Hash) (*chain.State, error) {
-	s, err := a.origin(ctx)
+	s, err := a.fromCheckpoints(ctx, seq)
+	if err == nil && s == nil {
+		s, err = a.origin(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if s, err = a.fromCheckpoints(ctx, s, seq, hash); err != nil {
-		return nil, err
-	}
-	a.used = nil
 	ahead := a.readAhead(ctx, s.Seq+1, seq)
 	defer ahead.stop()
 	for s.Seq < seq {
@@ -74,7 +73,7 @@ func (a *Archive) through(ctx context.Context, seq chain.Seq, hash change.Hash) 
 		if next == nil {
 			return nil, fmt.Errorf("%s is missing, but timelines go on from manifest %d: %w", key, seq, chain.ErrDamaged)
 		}
-		if s, err = advanceOwn(s, next); err != nil {
+		if s, err = a.advance(ctx)(s, next); err != nil {
 			return nil, err
 		}
 	}

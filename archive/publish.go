@@ -32,12 +32,12 @@ func (a *Archive) Publish(ctx context.Context, build func(*chain.State) (*chain.
 		return nil, err
 	}
 	defer a.unlock()
-	p := &publication{next: advanceClone, build: func(s *chain.State) (*stored, error) {
+	p := &publication{next: a.advanceClone(ctx), build: func(s *chain.State) (*stored, error) {
 		m, err := build(s)
 		if err != nil {
 			return nil, err
 		}
-		return a.seal(s, m)
+		return a.seal(ctx, s, m)
 	}}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func (a *Archive) Publish(ctx context.Context, build func(*chain.State) (*chain.
 }
 
 // seal completes a manifest that is to follow s and encodes it.
-func (a *Archive) seal(s *chain.State, body *chain.Manifest) (*stored, error) {
+func (a *Archive) seal(ctx context.Context, s *chain.State, body *chain.Manifest) (*stored, error) {
 	nonce, err := randomHex(a.opts.Rand, 16)
 	if err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func (a *Archive) seal(s *chain.State, body *chain.Manifest) (*stored, error) {
 	if err != nil {
 		return nil, err
 	}
-	return out, s.Check(out.m)
+	return out, withLog(ctx, s.Clone(), func(s *chain.State) error { return s.Check(out.m) })
 }
 
 // sealAs completes a manifest that is to follow s and encodes it. Whether it

@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tidemarkdb/tidemark/chain"
-	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
@@ -43,8 +42,7 @@ func (r *Report) Err() error {
 // verifier gathers findings.
 type verifier struct {
 	a      *Archive
-	own    bool          // what the timeline inherits is not looked at
-	hashes []change.Hash // of manifest i+1
+	own    bool // what the timeline inherits is not looked at
 	mu     sync.Mutex
 	report Report // guarded by mu
 }
@@ -118,7 +116,7 @@ func (v *verifier) origin(ctx context.Context, a *Archive) (*chain.State, error)
 	}
 	var s *chain.State
 	if err == nil {
-		if s, err = parent.Fork(a.timeline); err != nil {
+		if s, err = forkOf(ctx, parent, a.timeline); err != nil {
 			err = errors.Join(err, chain.ErrDamaged)
 		}
 	}
@@ -152,6 +150,10 @@ func (v *verifier) chain(ctx context.Context, a *Archive, s *chain.State, limit 
 	if limit > 0 {
 		listed = limit
 	}
+	checkpoints, err := v.derive(ctx, a, s)
+	if err != nil {
+		return nil, err
+	}
 	ahead := a.readAhead(ctx, 1, listed)
 	defer ahead.stop()
 	broken := false
@@ -180,13 +182,17 @@ func (v *verifier) chain(ctx context.Context, a *Archive, s *chain.State, limit 
 			v.find(key, "the bytes that were written", "%v", ans.err)
 			broken = true
 		case !broken:
-			if _, err := advanceOwn(s, ans.stored); err != nil {
+			_, err := a.advance(ctx)(s, ans.stored)
+			if errors.Is(err, storage.ErrUnavailable) || ctx.Err() != nil {
+				return nil, errors.Join(err, ctx.Err())
+			}
+			if err != nil {
 				v.find(key, "a manifest that follows from those before it", "%v", err)
 				broken = true
 				continue
 			}
-			if a == v.a {
-				v.hashes = append(v.hashes, ans.stored.hash)
+			if err := checkpoints.follow(ctx, s, ans.stored); err != nil {
+				return nil, err
 			}
 			v.report.Manifests++
 		}
@@ -250,44 +256,5 @@ func (v *verifier) objects(ctx context.Context, s *chain.State) error {
 			size(p.Key, p.Size)
 		}
 	}
-	for i := range s.Checkpoints {
-		v.mu.Lock()
-		v.report.Objects++
-		v.report.Bytes += s.Checkpoints[i].Body.Size
-		v.mu.Unlock()
-		g.Go(func() error { return v.checkpoint(ctx, &s.Checkpoints[i].Body) })
-	}
 	return g.Wait()
-}
-
-// checkpoint compares a bundle with the manifests that were proved.
-func (v *verifier) checkpoint(ctx context.Context, c *chain.Checkpoint) error {
-	raw, err := readAll(ctx, v.a.bucket, c.Key, maxBundle)
-	if errors.Is(err, storage.ErrNotFound) {
-		v.find(c.Key, fmt.Sprintf("%d bytes", c.Size), "nothing")
-		return nil
-	}
-	if err != nil && !errors.Is(err, chain.ErrDamaged) {
-		return err
-	}
-	if got := chain.HashManifest(raw); err != nil || got != c.Hash {
-		v.find(c.Key, fmt.Sprintf("%d bytes with hash %s", c.Size, c.Hash), "%d bytes with hash %s", len(raw), got)
-		return nil
-	}
-	b, err := decodeBundle(raw)
-	if err != nil {
-		v.find(c.Key, "a checkpoint", "%v", err)
-		return nil
-	}
-	if chain.Seq(len(b.manifests)) != c.Last-c.First+1 {
-		v.find(c.Key, fmt.Sprintf("manifests %d to %d", c.First, c.Last), "%d manifests", len(b.manifests))
-		return nil
-	}
-	for i, m := range b.manifests {
-		if seq := c.First + chain.Seq(i); chain.HashManifest(m) != v.hashes[seq-1] {
-			v.find(c.Key, fmt.Sprintf("manifest %d as it is stored", seq), "another one")
-			return nil
-		}
-	}
-	return nil
 }

@@ -66,7 +66,7 @@ func (s *State) applySegment(seq Seq, b *Segment) {
 		grow(&s.schemas.log, &s.tails.schemas, c)
 	}
 	if last := s.Segments.Last(); last == nil || last.Body.Last != s.Last {
-		grow(&s.begins, &s.tails.begins, begin{b.First, b.Effective.From})
+		grow(&s.begins, &s.tails.begins, Begin{b.First, b.Effective.From})
 	}
 	s.Last, s.LogHash, s.Position = b.Last, b.LogHash, b.Position
 	s.Effective, s.CoveredUntil = b.Effective.To, b.CoveredUntil

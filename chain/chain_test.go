@@ -18,7 +18,7 @@ func TestChainOfEveryKind(t *testing.T) {
 	c.Add(chain.Manifest{Kind: chain.KindCoverage, Coverage: &chain.Coverage{LSN: 7, CoveredUntil: 1e6}})
 	c.Add(chain.Manifest{Kind: chain.KindLabel, Label: &chain.Label{Name: "before-migration", LSN: 3}})
 	c.Add(chain.Manifest{Kind: chain.KindHold, Hold: &chain.Hold{Name: "audit", LSN: 3, Reason: "legal"}})
-	c.Add(chain.Manifest{Kind: chain.KindCheckpoint, Checkpoint: &chain.Checkpoint{First: 1, Last: 5, Key: chain.CheckpointKey(chain.MainTimeline, 1, 5), Size: 9, Hash: change.Hash{3}}})
+	c.Add(chain.Manifest{Kind: chain.KindCheckpoint, Checkpoint: &chain.Checkpoint{First: 1, Last: 5, Key: chain.CheckpointKey(chain.MainTimeline, 1, 5), Size: 9, Hash: change.Hash{3}, Index: change.Hash{4}}})
 	c.Add(chain.Manifest{Kind: chain.KindHold, Hold: &chain.Hold{Name: "audit", Release: true}})
 	c.Add(chain.Manifest{Kind: chain.KindGap, Gap: &chain.Gap{First: 8, Last: 8, Reason: "log lost", From: 2e6, To: 3e6, LogHash: change.Hash{8}}})
 	c.Add(chain.Manifest{Kind: chain.KindClose, Close: &chain.Close{LSN: 8}})

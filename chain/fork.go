@@ -69,7 +69,7 @@ func (s *State) cutLog(f *State, p *Pin) error {
 	}
 	f.Segments = log
 	for _, b := range s.begins {
-		if b.first <= p.LSN {
+		if b.First <= p.LSN {
 			f.begins = append(f.begins, b)
 		}
 	}

@@ -237,7 +237,8 @@ type Checkpoint struct {
 	Last  Seq         `json:"last"`
 	Key   string      `json:"key"`
 	Size  int64       `json:"size"`
-	Hash  change.Hash `json:"hash"` // SHA-256 of the whole object
+	Hash  change.Hash `json:"hash"`  // SHA-256 of the whole object
+	Index change.Hash `json:"index"` // SHA-256 of its header, which proves each of its parts
 }
 
 // Gap says that the log can't be proved from First to Last: the source has

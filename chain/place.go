@@ -7,27 +7,27 @@ import (
 	"github.com/tidemarkdb/tidemark/change"
 )
 
-// begin is where the log begins, or goes on after a gap.
-type begin struct {
-	first     change.LSN
-	effective change.Time
+// Begin is where the log begins, or goes on after a gap.
+type Begin struct {
+	First     change.LSN  `json:"lsn_start"`
+	Effective change.Time `json:"effective"` // of the transaction there
 }
 
 // Begins returns the effective time of the first transaction of a stretch of
 // the log without gaps, given the LSN it would start at; 0 when there is none.
 func (s *State) Begins(first change.LSN) change.Time {
-	i, found := slices.BinarySearchFunc(s.begins, first, func(b begin, lsn change.LSN) int { return cmp.Compare(b.first, lsn) })
+	i, found := slices.BinarySearchFunc(s.begins, first, func(b Begin, lsn change.LSN) int { return cmp.Compare(b.First, lsn) })
 	if !found {
 		return 0
 	}
-	return s.begins[i].effective
+	return s.begins[i].Effective
 }
 
 // Place is what the chain says of an LSN by the segment that holds it.
 type Place struct {
-	LSN       change.LSN
-	Effective Span   // of the segment; zero when none holds the LSN
-	Log       Totals // of the log through the end of that segment
+	LSN       change.LSN `json:"lsn"`
+	Effective Span       `json:"effective"` // of the segment; zero when none holds the LSN
+	Log       Totals     `json:"log"`       // of the log through the end of that segment
 }
 
 // PlaceOf returns the place of a base's LSN.

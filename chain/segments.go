@@ -2,51 +2,74 @@ package chain
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"iter"
+	"maps"
 	"sort"
 	"sync/atomic"
 
 	"github.com/tidemarkdb/tidemark/change"
 )
 
+// ErrNotLoaded says that a judgement needs a part of the log that is in the
+// store only. Every [NotLoadedError] wraps it.
+var ErrNotLoaded = errors.New("that part of the log is not in memory")
+
+// NotLoadedError says what part of the log was needed: [Segments.Hold] with its
+// LSN brings it into memory.
+type NotLoadedError struct {
+	LSN   change.LSN // what was asked for
+	Chunk Chunk      // what holds it
+}
+
+func (e *NotLoadedError) Error() string {
+	return fmt.Sprintf("LSN %d lies in LSN %d to %d, which are in %s only: %v", e.LSN, e.Chunk.First, e.Chunk.Last, e.Chunk.Key, ErrNotLoaded)
+}
+
+// Unwrap returns ErrNotLoaded.
+func (e *NotLoadedError) Unwrap() error { return ErrNotLoaded }
+
+// Chunk says where a part of the log lies in the store, and what it holds:
+// consecutive segments of the list.
+type Chunk struct {
+	Key         string      // of the object
+	Offset      int64       // in the object
+	Size        int64       // bytes
+	Hash        change.Hash // SHA-256 of those bytes
+	First, Last change.LSN  // of the first and the last record
+	Effective   Span        // of the first and the last transaction
+	Totals      Totals
+}
+
+// Loader reads chunks. Its methods may be called concurrently.
+type Loader interface {
+	// LoadChunk returns the segments of a chunk, proved by its hash. With brief
+	// it may leave out Largest and Smaller. The result is not to be modified.
+	LoadChunk(ctx context.Context, c *Chunk, brief bool) ([]Announced[Segment], error)
+}
+
 // Segments is the log of a timeline, segment by segment in LSN order. It is
 // only ever added to, so that copies share what they have in common and cost
 // nothing. The zero value is the empty log.
 //
 // Of a long log most may be in the store only: methods that take a context
-// read what they need of it, prove it, and return the errors of doing so. What
-// they hand out is never to be modified. They may be called concurrently.
+// read what they need of it, prove it, and return the errors of doing so. They
+// keep nothing of it. What they hand out is never to be modified. They may be
+// called concurrently.
 type Segments struct {
-	list   []Announced[Segment]
-	used   *atomic.Int64 // of the memory behind list, by any copy
+	chunks []part
+	loader Loader
+	held   map[int][]Announced[Segment] // chunks that are in memory; never changed
+	list   []Announced[Segment]         // what follows the chunks: not empty unless they are
+	used   *atomic.Int64                // of the memory behind list, by any copy
 	totals Totals
 }
 
-// Totals counts what segments hold.
-type Totals struct {
-	Segments int64 `json:"segments"`
-	Txs      int64 `json:"transactions"`
-	Records  int64 `json:"records"`
-	Bytes    int64 `json:"bytes"` // of packs, as stored
-}
-
-// totalsOf counts one segment.
-func totalsOf(s *Segment) Totals {
-	t := Totals{Segments: 1, Txs: s.Txs, Records: int64(s.Last-s.First) + 1}
-	for i := range s.Packs {
-		t.Bytes += s.Packs[i].Size
-	}
-	return t
-}
-
-// Plus returns the sum of both.
-func (t Totals) Plus(o Totals) Totals {
-	return Totals{t.Segments + o.Segments, t.Txs + o.Txs, t.Records + o.Records, t.Bytes + o.Bytes}
-}
-
-// Minus returns what is in t but not in o.
-func (t Totals) Minus(o Totals) Totals {
-	return Totals{t.Segments - o.Segments, t.Txs - o.Txs, t.Records - o.Records, t.Bytes - o.Bytes}
+// part is a chunk with the totals of the log through its end.
+type part struct {
+	Chunk
+	through Totals
 }
 
 // Len returns how many segments there are.
@@ -71,32 +94,61 @@ func (l *Segments) All(ctx context.Context) iter.Seq2[*Announced[Segment], error
 // From yields the segments with records at lsn or later, oldest first, and ends
 // with the first error.
 func (l *Segments) From(ctx context.Context, lsn change.LSN) iter.Seq2[*Announced[Segment], error] {
+	return l.from(ctx, lsn, false)
+}
+
+// FromBrief is [Segments.From] without Largest and Smaller, which most of a
+// manifest is about and which cost most to read: they may be there or not.
+func (l *Segments) FromBrief(ctx context.Context, lsn change.LSN) iter.Seq2[*Announced[Segment], error] {
+	return l.from(ctx, lsn, true)
+}
+
+func (l *Segments) from(ctx context.Context, lsn change.LSN, brief bool) iter.Seq2[*Announced[Segment], error] {
 	return func(yield func(*Announced[Segment], error) bool) {
-		first := sort.Search(len(l.list), func(i int) bool { return l.list[i].Body.Last >= lsn })
-		for i := first; i < len(l.list); i++ {
-			if err := ctx.Err(); err != nil {
+		first := sort.Search(len(l.chunks), func(i int) bool { return l.chunks[i].Last >= lsn })
+		for segs, err := range l.load(ctx, first, len(l.chunks)-first, 1, brief) {
+			if err != nil {
 				yield(nil, err)
 				return
 			}
-			if !yield(&l.list[i], nil) {
-				return
+			for i := holding(segs, lsn); i < len(segs); i++ {
+				if !yield(&segs[i], nil) {
+					return
+				}
 			}
 		}
 	}
+}
+
+// holding returns the index of the first segment with records at lsn or later.
+func holding(segs []Announced[Segment], lsn change.LSN) int {
+	return sort.Search(len(segs), func(i int) bool { return segs[i].Body.Last >= lsn })
+}
+
+// startedBy returns how many of the segments have records at lsn or before.
+func startedBy(segs []Announced[Segment], lsn change.LSN) int {
+	return sort.Search(len(segs), func(i int) bool { return segs[i].Body.First > lsn })
 }
 
 // Backward yields the segments with records at lsn or before, newest first, and
 // ends with the first error.
 func (l *Segments) Backward(ctx context.Context, lsn change.LSN) iter.Seq2[*Announced[Segment], error] {
 	return func(yield func(*Announced[Segment], error) bool) {
-		end := sort.Search(len(l.list), func(i int) bool { return l.list[i].Body.First > lsn })
-		for i := end - 1; i >= 0; i-- {
-			if err := ctx.Err(); err != nil {
+		n := 0 // chunks that are needed
+		if len(l.list) > 0 && l.list[0].Body.First <= lsn {
+			n = len(l.chunks) + 1
+		} else {
+			n = sort.Search(len(l.chunks), func(i int) bool { return l.chunks[i].First > lsn })
+		}
+		for segs, err := range l.load(ctx, n-1, n, -1, false) {
+			if err != nil {
 				yield(nil, err)
 				return
 			}
-			if !yield(&l.list[i], nil) {
-				return
+			for i := startedBy(segs, lsn) - 1; i >= 0; i-- {
+				if !yield(&segs[i], nil) {
+					return
+				}
 			}
 		}
 	}
@@ -108,7 +160,24 @@ func (l *Segments) Covering(ctx context.Context, lsn change.LSN) (*Announced[Seg
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return l.resident(lsn)
+	seg, err := l.resident(lsn)
+	var need *NotLoadedError
+	if !errors.As(err, &need) {
+		return seg, err
+	}
+	segs, err := l.loader.LoadChunk(ctx, &need.Chunk, false)
+	if err != nil {
+		return nil, err
+	}
+	return covering(segs, lsn), nil
+}
+
+func covering(segs []Announced[Segment], lsn change.LSN) *Announced[Segment] {
+	i := holding(segs, lsn)
+	if i == len(segs) || segs[i].Body.First > lsn {
+		return nil
+	}
+	return &segs[i]
 }
 
 // Starting returns the last segment whose first transaction has an effective
@@ -117,67 +186,86 @@ func (l *Segments) Starting(ctx context.Context, t change.Time) (*Announced[Segm
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	i := sort.Search(len(l.list), func(i int) bool { return l.list[i].Body.Effective.From > t })
+	in := func(segs []Announced[Segment]) *Announced[Segment] {
+		i := sort.Search(len(segs), func(i int) bool { return segs[i].Body.Effective.From > t })
+		if i == 0 {
+			return nil
+		}
+		return &segs[i-1]
+	}
+	if seg := in(l.list); seg != nil {
+		return seg, nil
+	}
+	i := sort.Search(len(l.chunks), func(i int) bool { return l.chunks[i].Effective.From > t })
 	if i == 0 {
 		return nil, nil
 	}
-	return &l.list[i-1], nil
+	segs, err := l.chunk(ctx, i-1, false)
+	if err != nil {
+		return nil, err
+	}
+	return in(segs), nil
+}
+
+// Through counts the segments with records at lsn or before.
+func (l *Segments) Through(ctx context.Context, lsn change.LSN) (Totals, error) {
+	if n := startedBy(l.list, lsn); n > 0 {
+		return l.totals.Minus(sum(l.list[n:])), nil
+	}
+	i := sort.Search(len(l.chunks), func(i int) bool { return l.chunks[i].First > lsn })
+	if i == 0 {
+		return Totals{}, nil
+	}
+	if l.chunks[i-1].Last <= lsn {
+		return l.chunks[i-1].through, nil
+	}
+	segs, err := l.chunk(ctx, i-1, true)
+	if err != nil {
+		return Totals{}, err
+	}
+	return l.chunks[i-1].through.Minus(sum(segs[startedBy(segs, lsn):])), nil
 }
 
 // resident is [Segments.Covering] of what is in memory.
 func (l *Segments) resident(lsn change.LSN) (*Announced[Segment], error) {
-	i := sort.Search(len(l.list), func(i int) bool { return l.list[i].Body.Last >= lsn })
-	if i == len(l.list) || l.list[i].Body.First > lsn {
-		return nil, nil
+	i := l.chunkAt(lsn)
+	if i < 0 {
+		return covering(l.list, lsn), nil
 	}
-	return &l.list[i], nil
-}
-
-// add appends a segment.
-func (l *Segments) add(s Announced[Segment]) {
-	grow(&l.list, &l.used, s)
-	l.totals = l.totals.Plus(totalsOf(&s.Body))
-}
-
-// place returns the place of an LSN whose segment is in memory.
-func (l *Segments) place(lsn change.LSN) Place {
-	p := Place{LSN: lsn, Log: l.totals}
-	for i := len(l.list) - 1; i >= 0 && l.list[i].Body.Last >= lsn; i-- {
-		b := &l.list[i].Body
-		if b.First <= lsn {
-			p.Effective = b.Effective
-			break
-		}
-		p.Log = p.Log.Minus(totalsOf(b))
+	if segs, ok := l.held[i]; ok {
+		return covering(segs, lsn), nil
 	}
-	return p
+	return nil, &NotLoadedError{LSN: lsn, Chunk: l.chunks[i].Chunk}
 }
 
-// until returns the segments with records at lsn or before. The last one may
-// go on beyond.
-func (l *Segments) until(lsn change.LSN) (Segments, error) {
-	out := Segments{list: l.list, totals: l.totals}
-	for n := len(out.list); n > 0 && out.list[n-1].Body.First > lsn; n-- {
-		out.totals = out.totals.Minus(totalsOf(&out.list[n-1].Body))
-		out.list = out.list[:n-1]
+// chunkAt returns the index of the chunk whose range holds an LSN, or −1.
+func (l *Segments) chunkAt(lsn change.LSN) int {
+	i := sort.Search(len(l.chunks), func(i int) bool { return l.chunks[i].Last >= lsn })
+	if i == len(l.chunks) || l.chunks[i].First > lsn {
+		return -1
 	}
-	return out, nil
+	return i
 }
 
-// replaceLast puts another segment in the place of the last, which other lists
-// may share.
-func (l *Segments) replaceLast(s Announced[Segment]) {
-	n := len(l.list)
-	l.totals = l.totals.Minus(totalsOf(&l.list[n-1].Body))
-	l.list, l.used = l.list[:n-1:n-1], nil
-	l.add(s)
-}
-
-// SegmentsOf returns the log of these segments.
-func SegmentsOf(all ...Announced[Segment]) Segments {
-	var l Segments
-	for _, s := range all {
-		l.add(s)
+// Hold brings the part of the log around an LSN into memory, where it stays
+// until Release. Copies made before are as they were.
+func (l *Segments) Hold(ctx context.Context, lsn change.LSN) error {
+	i := l.chunkAt(lsn)
+	if i < 0 || l.held[i] != nil {
+		return ctx.Err()
 	}
-	return l
+	segs, err := l.chunk(ctx, i, false)
+	if err != nil {
+		return err
+	}
+	held := maps.Clone(l.held)
+	if held == nil {
+		held = make(map[int][]Announced[Segment])
+	}
+	held[i] = segs
+	l.held = held
+	return nil
 }
+
+// Release lets go of what was held. Copies made before are as they were.
+func (l *Segments) Release() { l.held = nil }

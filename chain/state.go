@@ -57,7 +57,7 @@ type State struct {
 	// NextCollection is above every collection ID that was ever used.
 	NextCollection change.CollectionID
 
-	begins  []begin // where the log begins, and goes on after gaps
+	begins  []Begin // where the log begins, and goes on after gaps
 	places  []Place // of bases
 	schemas schemaHistory
 	tails   tails
@@ -92,9 +92,9 @@ func (s *State) Summary() Summary {
 // Announced is a section of a manifest with the place where a chain holds it:
 // this timeline's or, for what a fork has inherited, an ancestor's.
 type Announced[T any] struct {
-	Timeline TimelineID
-	Seq      Seq
-	Body     T
+	Timeline TimelineID `json:"timeline"`
+	Seq      Seq        `json:"seq"`
+	Body     T          `json:"body"`
 }
 
 // Key is the manifest's key.

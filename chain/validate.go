@@ -196,7 +196,7 @@ func (f *form) checkpoint(c *Checkpoint) {
 	f.want(c.First >= 1 && c.First <= c.Last && c.Last < f.m.Seq, "covers %d to %d, want a range below %d", c.First, c.Last, f.m.Seq)
 	f.want(c.Key == CheckpointKey(f.m.Timeline, c.First, c.Last), "key is %q, want %q", c.Key, CheckpointKey(f.m.Timeline, c.First, c.Last))
 	f.want(c.Size > 0, "size is %d", c.Size)
-	f.want(!c.Hash.IsZero(), "hash is missing")
+	f.want(!c.Hash.IsZero() && !c.Index.IsZero(), "a hash is missing")
 }
 
 func (f *form) gap(g *Gap) {

@@ -114,8 +114,15 @@ func MakePlanWith(ctx context.Context, s *chain.State, p Point, o PlanOptions) (
 	if !s.Started || p.LSN < s.Start || p.LSN > s.Last {
 		return nil, fmt.Errorf("LSN %d: the archive holds LSN %d to %d: %w", p.LSN, s.Start, s.Last, ErrOutside)
 	}
+	before, err := logBefore(ctx, s, p.LSN)
+	if err != nil {
+		return nil, err
+	}
 	var best *Plan
 	for _, base := range bases(s, p.LSN) {
+		if best != nil && leastCost(s, base, before) >= best.cost() {
+			continue // whatever the log between looks like
+		}
 		if o.BaseBefore > 0 && base != nil && base.Body.LSN >= o.BaseBefore {
 			continue
 		}
@@ -171,6 +178,32 @@ func (p *Plan) cost() int64 {
 	return n + 2*(p.Estimate.Read-n)
 }
 
+// logBefore returns the bytes of the log before the segment that holds an LSN.
+func logBefore(ctx context.Context, s *chain.State, lsn change.LSN) (int64, error) {
+	seg, err := s.SegmentAt(ctx, lsn)
+	if err == nil && seg != nil {
+		lsn = seg.First - 1
+	}
+	if err != nil || lsn == 0 {
+		return 0, err
+	}
+	t, err := s.Segments.Through(ctx, lsn)
+	return t.Bytes, err
+}
+
+// leastCost is not above the cost of a plan from a base, given the bytes of the
+// log before the point's segment.
+func leastCost(s *chain.State, base *chain.Announced[chain.Snapshot], before int64) int64 {
+	if base == nil {
+		return 2 * before
+	}
+	n := 2 * max(0, before-s.PlaceOf(base.Body.LSN).Log.Bytes)
+	for _, r := range base.Body.Runs {
+		n += r.Size
+	}
+	return n
+}
+
 // from fills the plan in for one base.
 func (p *Plan) from(ctx context.Context, s *chain.State, base *chain.Announced[chain.Snapshot]) error {
 	schemas := make(map[change.CollectionID]*change.Schema)
@@ -192,7 +225,7 @@ func (p *Plan) from(ctx context.Context, s *chain.State, base *chain.Announced[c
 		}
 	}
 	cuts := make(map[change.CollectionID]chain.Tombstone)
-	for seg, err := range s.Segments.From(ctx, at+1) {
+	for seg, err := range s.Segments.FromBrief(ctx, at+1) {
 		if err != nil {
 			return err
 		}
@@ -316,19 +349,19 @@ func (p *Plan) check() error {
 // discard says what the archive holds after the point.
 func (p *Plan) discard(ctx context.Context, s *chain.State) error {
 	d := &p.Discards
-	for seg, err := range s.Segments.From(ctx, p.Point.LSN+1) {
-		if err != nil {
-			return err
-		}
-		b := &seg.Body
-		switch {
-		case b.First > p.Point.LSN:
-			d.Records += int64(b.Last - b.First + 1)
-			d.Txs += b.Txs
-		case b.Last > p.Point.LSN:
-			d.Records += int64(b.Last - p.Point.LSN)
-			d.Txs += p.Point.Rest
-		}
+	through, err := s.Segments.Through(ctx, p.Point.LSN)
+	if err != nil {
+		return err
+	}
+	seg, err := s.SegmentAt(ctx, p.Point.LSN)
+	if err != nil {
+		return err
+	}
+	after := s.Segments.Totals().Minus(through)
+	d.Records, d.Txs = after.Records, after.Txs
+	if seg != nil && seg.Last > p.Point.LSN {
+		d.Records += int64(seg.Last - p.Point.LSN)
+		d.Txs += p.Point.Rest
 	}
 	if d.Records > 0 {
 		d.Times = &chain.Span{From: p.Point.Effective, To: s.Segments.Last().Body.Effective.To}

@@ -161,7 +161,7 @@ func Snapshot(s *chain.State, lsn change.LSN, nonce string, schemas ...*change.S
 
 // Checkpoint is the section that announces a bundle that nobody wrote.
 func Checkpoint(first, last chain.Seq) *chain.Checkpoint {
-	return &chain.Checkpoint{First: first, Last: last, Key: chain.CheckpointKey(chain.MainTimeline, first, last), Size: 9, Hash: change.Hash{3}}
+	return &chain.Checkpoint{First: first, Last: last, Key: chain.CheckpointKey(chain.MainTimeline, first, last), Size: 9, Hash: change.Hash{3}, Index: change.Hash{4}}
 }
 
 // EveryKind is a history with every kind of manifest.
