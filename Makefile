@@ -34,7 +34,7 @@ docs:
 
 # race runs the packages in which goroutines meet under the race detector, which needs cgo.
 race:
-	CGO_ENABLED=1 $(GO) test -race -short -timeout 15m ./storage/... ./merge ./archive ./recovery ./embedded/... ./capture ./restore ./internal/spine
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 15m ./storage/... ./merge ./archive ./recovery ./embedded/... ./capture ./restore ./daemon ./hook ./job ./internal/spine
 
 cross:
 	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/tidemark

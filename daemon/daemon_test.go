@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -39,6 +40,7 @@ type world struct {
 	away   atomic.Bool  // the archive can't be reached
 	shut   atomic.Int32 // so often the database can't be opened
 	source bool         // captured from here
+	opened atomic.Int32 // archives that are open
 
 	mu     sync.Mutex
 	events []hook.Event  // guarded by mu
@@ -78,8 +80,25 @@ func (w *world) open(ctx context.Context, _ bool) (*archive.Archive, func(), err
 	if w.away.Load() {
 		return nil, nil, storage.ErrUnavailable
 	}
-	a, err := archive.Open(ctx, w.bucket, archive.OpenOptions{})
-	return a, nil, err
+	a, err := archive.Open(ctx, awayable{w.bucket, &w.away}, archive.OpenOptions{})
+	if err != nil {
+		return nil, nil, err
+	}
+	w.opened.Add(1)
+	return a, func() { w.opened.Add(-1) }, nil
+}
+
+// awayable is a bucket that can be away while it is open.
+type awayable struct {
+	storage.Bucket
+	away *atomic.Bool
+}
+
+func (b awayable) Read(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	if b.away.Load() {
+		return nil, storage.ErrUnavailable
+	}
+	return b.Bucket.Read(ctx, key, offset, length)
 }
 
 func (w *world) tell(e hook.Event) {
@@ -135,7 +154,11 @@ func (w *world) start() (stop func() error) {
 	w.t.Cleanup(cancel)
 	return func() error {
 		cancel()
-		return <-ended
+		err := <-ended
+		if n := w.opened.Load(); n != 0 {
+			w.t.Errorf("%d archives are still open", n)
+		}
+		return err
 	}
 }
 
@@ -206,7 +229,7 @@ func TestKeep(t *testing.T) {
 	if diff := cmp.Diff(want, w.jobs()); diff != "" {
 		t.Error(diff)
 	}
-	a, _, _ := w.open(t.Context(), false)
+	a, _ := archive.Open(t.Context(), w.bucket, archive.OpenOptions{})
 	s, err := a.Load(t.Context())
 	if err != nil || s.EpochOpen || len(s.Verifies) != 2 || len(s.Drills) != 1 {
 		t.Errorf("%+v, %v", s, err)
@@ -247,7 +270,7 @@ func TestFenced(t *testing.T) {
 	w := newWorld(t)
 	stop := w.start()
 	w.await(hook.CaptureStarted)
-	a, _, err := w.open(t.Context(), true)
+	a, err := archive.Open(t.Context(), w.bucket, archive.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,6 +309,10 @@ func TestWatch(t *testing.T) {
 	}
 	w.away.Store(false)
 	w.await(hook.RPOOK)
+	w.away.Store(true)
+	w.await(hook.RPOExceeded)
+	w.away.Store(false)
+	w.await(hook.RPOOK)
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +322,7 @@ func TestWatch(t *testing.T) {
 func TestGap(t *testing.T) {
 	w := newWorld(t)
 	w.source = false
-	a, _, err := w.open(t.Context(), true)
+	a, err := archive.Open(t.Context(), w.bucket, archive.OpenOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,7 +361,7 @@ func TestVerifyFails(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	a, _, _ := w.open(t.Context(), false)
+	a, _ := archive.Open(t.Context(), w.bucket, archive.OpenOptions{})
 	s, err := a.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -69,7 +69,9 @@ func (t *task) first(last, now time.Time) time.Time {
 	return t.sched.Rule.Next(last)
 }
 
-// last returns when a task was done last, by anybody, as its records say.
+// last returns when a task was done last, by anybody, as its records say. One
+// that was given up was not done; one that its process did not survive was, so
+// that it does not keep killing.
 func (k *keeper) last(t task) time.Time {
 	jobs, err := k.o.Ledger.List(k.Name)
 	if err != nil {
@@ -78,7 +80,8 @@ func (k *keeper) last(t task) time.Time {
 	}
 	for i := len(jobs) - 1; i >= 0; i-- {
 		j := &jobs[i]
-		if level, _ := j.Figures["level"].(string); j.Kind == t.kind && j.State != job.Running && (level == t.sched.Level || level == "") {
+		givenUp := j.State == job.Interrupted && !j.End.IsZero()
+		if level, _ := j.Figures["level"].(string); !givenUp && j.Kind == t.kind && j.State != job.Running && (level == t.sched.Level || level == "") {
 			return j.Start
 		}
 	}

@@ -107,6 +107,22 @@ func TestFollow(t *testing.T) {
 	})
 }
 
+// TestGivenUp: a job that the daemon's end cut short is due again.
+func TestGivenUp(t *testing.T) {
+	k := bench(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	drill := func(ctx context.Context) {
+		k.job(ctx, job.Drill, hook.DrillOK, hook.DrillFailed, nil, func(ctx context.Context) (outcome, error) { return outcome{}, ctx.Err() })
+	}
+	drill(ctx)
+	done := k.last(task{kind: job.Drill})
+	cancel()
+	drill(ctx)
+	if last := k.last(task{kind: job.Drill}); done.IsZero() || !last.Equal(done) {
+		t.Errorf("last done at %s, then at %s", done, last)
+	}
+}
+
 // TestOneAtATime: the jobs of a database wait for each other, and levels of
 // verification are told apart.
 func TestOneAtATime(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/hook"
@@ -18,6 +19,9 @@ type watcher struct {
 	gap      change.LSN // the end of the last gap that was told or there before
 	seen     bool       // the archive was read at least once
 	exceeded bool       // and told
+
+	archive *archive.Archive // kept open between looks; nil after a failure
+	done    func()
 }
 
 // watch looks at the archive now and then, as anybody could who had to restore
@@ -25,6 +29,7 @@ type watcher struct {
 // are there new gaps?
 func (k *keeper) watch(ctx context.Context) {
 	w := &watcher{k: k, since: time.Now()}
+	defer w.drop()
 	every := k.o.WatchMax
 	if k.RPOGoal > 0 {
 		every = max(min(every, k.RPOGoal/4), 100*time.Millisecond)
@@ -44,13 +49,27 @@ func (k *keeper) watch(ctx context.Context) {
 	}
 }
 
-func (w *watcher) read(ctx context.Context) (*chain.State, error) {
-	a, done, err := w.k.open(ctx, false)
-	if err != nil {
-		return nil, err
+// read reads what others have published since the last look.
+func (w *watcher) read(ctx context.Context) (_ *chain.State, err error) {
+	if w.archive == nil {
+		if w.archive, w.done, err = w.k.open(ctx, false); err != nil {
+			w.archive = nil
+			return nil, err
+		}
 	}
-	defer done()
-	return a.Load(ctx)
+	s, err := w.archive.Refresh(ctx)
+	if err != nil {
+		w.drop()
+	}
+	return s, err
+}
+
+// drop closes the archive.
+func (w *watcher) drop() {
+	if w.archive != nil {
+		w.done()
+	}
+	w.archive = nil
 }
 
 // look tells of what has changed. s is nil where the archive can't be read: what

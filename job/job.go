@@ -10,6 +10,7 @@
 package job
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -43,7 +44,7 @@ const (
 	Running     State = "running"
 	OK          State = "ok"
 	Failed      State = "failed"
-	Interrupted State = "interrupted" // its process is gone and left no end
+	Interrupted State = "interrupted" // it was given up, or its process is gone and left no end
 )
 
 // Job is the record of one job.
@@ -120,11 +121,15 @@ func (l *Ledger) Begin(kind Kind, database, by string) (*Active, error) {
 // ID returns the job's ID.
 func (a *Active) ID() string { return a.job.ID }
 
-// End notes how a job ended, durably: with err, or with a result.
+// End notes how a job ended, durably: with err, or with a result. One whose
+// context was cancelled was interrupted.
 func (a *Active) End(result string, figures map[string]any, err error) error {
 	j := a.job
 	j.End, j.State, j.Result, j.Figures = a.ledger.now().UTC(), OK, result, figures
-	if err != nil {
+	switch {
+	case errors.Is(err, context.Canceled):
+		j.State, j.Error = Interrupted, err.Error()
+	case err != nil:
 		j.State, j.Error = Failed, err.Error()
 	}
 	return a.ledger.append(&j)

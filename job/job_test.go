@@ -1,6 +1,7 @@
 package job
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -79,10 +80,15 @@ func TestLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	third := begin(Snapshot, "orders")
+	fourth := begin(Restore, "orders")
+	if err := fourth.End("", nil, fmt.Errorf("restore: %w", context.Canceled)); err != nil {
+		t.Fatal(err)
+	}
 	want := []Job{
 		{ID: first.ID(), Kind: Verify, Database: "orders", By: "schedule", State: OK, Result: "ok", Figures: map[string]any{"findings": 0.0}},
 		{ID: second.ID(), Kind: Drill, Database: "users", By: "schedule", State: Failed, Error: "no space"},
 		{ID: third.ID(), Kind: Snapshot, Database: "orders", By: "schedule", State: Running},
+		{ID: fourth.ID(), Kind: Restore, Database: "orders", By: "schedule", State: Interrupted, Error: "restore: context canceled"},
 	}
 	if diff := cmp.Diff(want, list(t, Open(dir), ""), cmpopts.IgnoreFields(Job{}, "Start", "End", "Process")); diff != "" {
 		t.Error(diff)
@@ -90,7 +96,7 @@ func TestLedger(t *testing.T) {
 	if jobs := list(t, l, "users"); len(jobs) != 1 || jobs[0].Took(now) <= 0 {
 		t.Errorf("%+v", jobs)
 	}
-	for kind, id := range map[Kind]string{Verify: first.ID(), Drill: "", Snapshot: "", Restore: ""} {
+	for kind, id := range map[Kind]string{Verify: first.ID(), Drill: "", Snapshot: "", Restore: fourth.ID()} {
 		j, err := l.Last(kind, "orders")
 		if err != nil || (j == nil) != (id == "") || j != nil && j.ID != id {
 			t.Errorf("last %s: %v, %v", kind, j, err)

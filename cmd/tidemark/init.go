@@ -47,6 +47,9 @@ func runInit(ctx context.Context, c *console, name, kitFile string) error {
 	if err := c.emit("init", id); err != nil {
 		return err
 	}
+	if db, err := c.named(name); err == nil && db != nil && db.Repo == "" {
+		c.notef("Pin it in %s, below %s: repo: %s\n", c.conf.File, name, id.Repo)
+	}
 	c.notef("Keep this page somewhere else, and print a newer one now and then: tidemark status --recovery-kit %s\n", shell(name))
 	c.printf("\n")
 	return c.printKit(ctx, name, kitFile)

@@ -64,7 +64,7 @@ func (c *console) printJobs(name string, limit int) error {
 			return err
 		}
 		text := j.Result
-		if j.Error != "" {
+		if j.State == job.Failed {
 			text = "error: " + j.Error
 		}
 		lasted := "-"
