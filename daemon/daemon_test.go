@@ -149,7 +149,7 @@ func (w *world) start() (stop func() error) {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- daemon.Run(ctx, daemon.Options{Databases: []daemon.Database{d}, Ledger: job.Open(w.state), Tell: w.tell,
-			RetryMin: 5 * time.Millisecond, RetryMax: 100 * time.Millisecond, WatchMax: 20 * time.Millisecond})
+			RetryMin: 5 * time.Millisecond, RetryMax: 10 * time.Second, WatchMax: 20 * time.Millisecond})
 	}()
 	w.t.Cleanup(cancel)
 	return func() error {

@@ -147,6 +147,7 @@ func TestOneAtATime(t *testing.T) {
 			go func() { k.follow(ctx, v); ended <- struct{}{} }()
 		}
 		time.Sleep(30 * time.Minute)
+		synctest.Wait()
 		if diff := cmp.Diff(map[string]int{"chain": 1, "records": 1}, ran); diff != "" {
 			t.Error(diff)
 		}
