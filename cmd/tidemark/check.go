@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,7 +34,7 @@ type checkedReport struct {
 var errWarnings = errors.New("a check warns")
 
 func newCheck(c *console) *cobra.Command {
-	var g health.Goals
+	g := health.Goals{Silence: time.Minute}
 	cmd := &cobra.Command{
 		Use:   "check [ARCHIVE]",
 		Short: "Judge an archive for monitoring: one line a finding, and an exit code",
@@ -49,7 +50,7 @@ ARCHIVE, every configured database is checked. The exit code is that of the wors
 
 Goals that are not given are not checked; the one for RPO may also stand in the
 configuration.`,
-		Example: "  tidemark check /backup/shop --rpo 60s --verify-age 24h --drill-age 168h",
+		Example: "  tidemark check /backup/shop --rpo 60s --verify-age 24h --drill-age 7d",
 		Args:    args("[ARCHIVE]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var worst error
@@ -67,20 +68,15 @@ configuration.`,
 		},
 	}
 	fl := cmd.Flags()
-	fl.DurationVar(&g.RPO, "rpo", 0, "warn when the last restorable moment is older")
-	fl.DurationVar(&g.VerifyAge, "verify-age", 0, "warn when the last verification is older, or there was none")
-	fl.DurationVar(&g.DrillAge, "drill-age", 0, "warn when the last drill is older, or there was none")
-	fl.DurationVar(&g.Silence, "silence", time.Minute, "warn when the capturer has said nothing for so long")
+	fl.Var((*ageFlag)(&g.RPO), "rpo", "warn when the last restorable moment is older")
+	fl.Var((*ageFlag)(&g.VerifyAge), "verify-age", "warn when the last verification is older, or there was none")
+	fl.Var((*ageFlag)(&g.DrillAge), "drill-age", "warn when the last drill is older, or there was none")
+	fl.Var((*ageFlag)(&g.Silence), "silence", "warn when the capturer has said nothing for so long")
 	fl.BoolVar(&g.StoppedOK, "stopped-ok", false, "don't warn when no capture is running, as between runs of capture --once")
 	return cmd
 }
 
 func runCheck(ctx context.Context, c *console, name string, g health.Goals) error {
-	for flag, d := range map[string]time.Duration{"--rpo": g.RPO, "--verify-age": g.VerifyAge, "--drill-age": g.DrillAge, "--silence": g.Silence} {
-		if d < 0 {
-			return usageError{&flagError{flag, "an age can't be negative"}}
-		}
-	}
 	g, err := c.goals(name, g)
 	if err != nil {
 		return err
@@ -163,3 +159,34 @@ func remedy(f health.Finding, name string) string {
 	}
 	return ""
 }
+
+// ageFlag is a duration, which may also be given in days of 24 hours: 7d, 1d12h.
+type ageFlag time.Duration
+
+func (a *ageFlag) String() string {
+	if *a == 0 {
+		return ""
+	}
+	return time.Duration(*a).String()
+}
+
+// Set reads it.
+func (a *ageFlag) Set(s string) error {
+	days, rest, ok := strings.Cut(s, "d")
+	if !ok {
+		days, rest = "0", s
+	}
+	n, err := strconv.ParseUint(days, 10, 15)
+	d := time.Duration(0)
+	if err == nil && rest != "" {
+		d, err = time.ParseDuration(rest)
+	}
+	if err != nil || d < 0 {
+		return fmt.Errorf("%q is not an age such as 90s, 24h or 7d", s)
+	}
+	*a = ageFlag(time.Duration(n)*24*time.Hour + d)
+	return nil
+}
+
+// Type names the value in help texts.
+func (a *ageFlag) Type() string { return "age" }

@@ -23,7 +23,7 @@ func (c *console) completeNames(cmd *cobra.Command) {
 			return c.completeArg(cmd, words, args)
 		}
 	}
-	fixed := map[string][]string{"level": {"chain", "objects", "records"}, "op": {"insert", "update", "delete", "truncate", "schema"},
+	fixed := map[string][]string{"level": {"chain", "objects", "records", "drill"}, "op": {"insert", "update", "delete", "truncate", "schema"},
 		"on-archive-lag": {"keep", "block", "detach"}}
 	for flag, values := range fixed {
 		if cmd.LocalFlags().Lookup(flag) != nil {
@@ -57,6 +57,13 @@ func (c *console) completeArg(cmd *cobra.Command, words, args []string) ([]strin
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	switch strings.Trim(words[at], "[]…") {
+	case "NAME":
+		if cmd.Name() != "jobs" && cmd.Name() != "run" {
+			return nil, cobra.ShellCompDirectiveNoFileComp // a new name
+		}
+		if conf, err := c.configuration(); err == nil {
+			return conf.Names(), cobra.ShellCompDirectiveNoFileComp
+		}
 	case "ARCHIVE", "DB":
 		if conf, err := c.configuration(); err == nil {
 			return conf.Names(), cobra.ShellCompDirectiveDefault

@@ -10,6 +10,10 @@ import (
 // targetForms says how a target is written, for help texts.
 const targetForms = "latest, a time such as 2026-11-22T17:41:58Z or '2h30m ago', lsn:N, label:NAME or tx:ID (all included), or before: one of these"
 
+// targetLine says the same in a help text, and where to read more.
+const targetLine = `A target is latest, a time such as 2026-11-22T17:41:58Z or '2h30m ago', lsn:N,
+label:NAME or tx:ID, all included, or before: one of these: tidemark help targets.`
+
 // targetHelp is the help topic about targets.
 const targetHelp = `A target says where a restore stops. What it names is included:
 

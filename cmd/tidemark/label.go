@@ -23,7 +23,7 @@ func newLabel(c *console) *cobra.Command {
 			return runLabel(cmd.Context(), c, args[0], args[1], at, note)
 		},
 	}
-	cmd.Flags().StringVar(&at, "at", "latest", "the restore point: "+targetForms)
+	cmd.Flags().StringVar(&at, "at", "latest", "the restore point, a `target`: tidemark help targets")
 	cmd.Flags().StringVar(&note, "note", "", "a remark, kept with the label")
 	return cmd
 }
@@ -35,6 +35,9 @@ func runLabel(ctx context.Context, c *console, name, label, at, note string) err
 	}
 	if err := chain.CheckLabel(label); err != nil {
 		return usageError{err}
+	}
+	if target.Kind == recovery.TargetTime {
+		c.notef("at %s\n", c.clock(target.Time))
 	}
 	a, err := c.openArchive(ctx, name, true)
 	if err != nil {

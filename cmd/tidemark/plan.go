@@ -50,7 +50,7 @@ the archive does not hold the history any more that it was made from.
 
 Times are judged by drills of the archive and by earlier restores on this machine.
 
-A target is ` + targetForms + `.`,
+` + targetLine,
 		Example: `  tidemark plan /backup/shop --to before:tx:88213
   tidemark plan /backup/shop ./shop-restored.db --to latest --out friday.plan
   tidemark plan --list`,
@@ -94,7 +94,7 @@ A target is ` + targetForms + `.`,
 const defaultMemory = 384 << 20
 
 func toFlag(cmd *cobra.Command, to *string) {
-	cmd.Flags().StringVar(to, "to", "", "the target (required)")
+	cmd.Flags().StringVar(to, "to", "", "the `target` (required): where the restore stops")
 }
 
 func runPlan(ctx context.Context, c *console, name, dest string, f planFlags) error {

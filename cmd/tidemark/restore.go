@@ -69,7 +69,7 @@ With --kit, the recovery kit says which archive it is and where; one that was
 rewritten since the kit was printed, or that holds less than it did then, is
 refused. So a restore needs nothing but the kit and the archive.
 
-A target is ` + targetForms + `.`,
+` + targetLine,
 		Example: `  tidemark restore /backup/shop ./shop-restored.db --to lsn:88212
   tidemark restore /backup/shop ./shop-restored.db --to '2026-11-22 15:32:07Z'
   tidemark restore /backup/shop ./shop-restored.db --plan 1f0c9a7be2d4
