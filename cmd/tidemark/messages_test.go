@@ -68,6 +68,7 @@ var messages = []message{
 	{"bench_restore", bench.RestoreResult{}, "bench restore", "The figures of a restore."},
 	{"bench_commit", bench.CommitResult{}, "bench commit", "The figures of commits."},
 	{"bench_read", bench.ReadResult{}, "bench read", "The figures of reads."},
+	{"bench_memory", bench.MemoryResult{}, "bench memory", "The most memory that captures and restores take."},
 	{"version", versionReport{}, "version", "This program."},
 	{"exit_code", exitMeaning{}, "exit-codes", "An exit code."},
 	{"man", manReport{}, "man", "The pages that were written."},
