@@ -57,6 +57,7 @@ var layers = map[string]int{
 	"bench":         6,
 	"drill":         6,
 	"plan":          6,
+	"salvage":       6,
 	"daemon":        7,
 	"internal/demo": 6,
 

@@ -171,6 +171,7 @@ type State struct {
 	Commit  change.Time // commit time of the transaction that ends at LSN; 0 for none
 	Origin  *Origin     // what the rows come from; nil when the result can't go on as a timeline of it
 	LastTx  change.TxID // its ID
+	Partial bool        // rows are missing, or stand at different LSNs: no archive may take it for the state at LSN
 	Schemas []*change.Schema
 	NextID  change.CollectionID // the first collection ID never used in this history
 	Rows    int64               // estimate

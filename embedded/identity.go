@@ -52,10 +52,11 @@ type identity struct {
 
 // restoredFrom says where a restored database's history begins.
 type restoredFrom struct {
-	LSN     change.LSN     `json:"lsn"`
-	LogHash change.Hash    `json:"log_hash"`
-	Commit  change.Time    `json:"commit"`
-	Origin  *driver.Origin `json:"origin,omitempty"` // the archive; nil when nothing may go on from there
+	LSN      change.LSN     `json:"lsn"`
+	LogHash  change.Hash    `json:"log_hash"`
+	Commit   change.Time    `json:"commit"`
+	Origin   *driver.Origin `json:"origin,omitempty"`   // the archive; nil when nothing may go on from there
+	Salvaged bool           `json:"salvaged,omitempty"` // what could be saved of a damaged archive: not the state at LSN
 }
 
 func (id *identity) database() (d txlog.DatabaseID, err error) {

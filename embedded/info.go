@@ -17,6 +17,7 @@ type Info struct {
 
 	Restored  bool       // whether it came from a restore
 	RestoreAt change.LSN // where its own history begins then
+	Salvaged  bool       // that restore took what could be saved of a damaged archive: it is not the state at RestoreAt
 
 	Following *Following // the timeline that it is a standby of; nil when it is none
 
@@ -41,7 +42,7 @@ func (db *DB) Info() Info {
 	db.retain.mu.Unlock()
 	out.System, out.Created, out.Archived = id.System, id.Created, id.Archived
 	if id.Restored != nil {
-		out.Restored, out.RestoreAt = true, id.Restored.LSN
+		out.Restored, out.RestoreAt, out.Salvaged = true, id.Restored.LSN, id.Restored.Salvaged
 	}
 	out.Lag, _ = db.lagging.lag()
 	out.Following = db.readOnly.Load()

@@ -327,7 +327,7 @@ func (t *target) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	id.Restored = &restoredFrom{LSN: t.want.LSN, LogHash: t.want.LogHash, Commit: t.want.Commit, Origin: t.want.Origin}
+	id.Restored = &restoredFrom{LSN: t.want.LSN, LogHash: t.want.LogHash, Commit: t.want.Commit, Origin: t.want.Origin, Salvaged: t.want.Partial}
 	logOpts, err := logOptions(t.fs, t.partial, id, t.opts)
 	if err != nil {
 		return err

@@ -238,6 +238,13 @@ func wanted(plan *recovery.Plan, j driver.Job, reached recovery.Reached) driver.
 		Schemas: plan.Schemas, NextID: plan.NextID, Rows: plan.Estimate.Rows, Bytes: plan.Estimate.Bytes}
 }
 
+// Confirm compares digests with what the source itself showed at an LSN:
+// [ErrMismatch] where they differ.
+func Confirm(state *chain.State, lsn change.LSN, got []chain.CollectionDigest) error {
+	_, err := confirm(state, lsn, got)
+	return err
+}
+
 // confirm compares with what the source itself showed at the same LSN, and
 // reports whether it showed all of it. Without fingerprints it can't tell.
 func confirm(state *chain.State, lsn change.LSN, got []chain.CollectionDigest) (bool, error) {

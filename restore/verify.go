@@ -16,7 +16,9 @@ import (
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/merge"
 	"github.com/tidemarkdb/tidemark/pack"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
@@ -104,6 +106,25 @@ func Verify(ctx context.Context, a *archive.Archive, o VerifyOptions) (*Report, 
 	slices.SortStableFunc(v.report.Findings, func(a, b archive.Finding) int { return strings.Compare(a.Key, b.Key) })
 	v.report.Elapsed = time.Since(began)
 	return &v.report, err
+}
+
+// VerifyState is [Verify] of the objects that a state announces, without its
+// chain: at level objects or records.
+func VerifyState(ctx context.Context, a *archive.Archive, s *chain.State, o VerifyOptions) (*Report, error) {
+	if o.Parallel <= 0 {
+		o.Parallel = 4
+	}
+	v := &verifier{a: a, o: o, known: make(map[string]bool), report: Report{Level: o.Level.String()}}
+	err := v.packs(ctx, s)
+	slices.SortStableFunc(v.report.Findings, func(a, b archive.Finding) int { return strings.Compare(a.Key, b.Key) })
+	return &v.report, err
+}
+
+// Damaged reports whether an error tells of damage in the archive: that of a
+// restore which an ordinary one can't get over.
+func Damaged(err error) bool {
+	return damage(err) || errors.Is(err, chain.ErrBroken) || errors.Is(err, chain.ErrManifest) || errors.Is(err, recovery.ErrLost) ||
+		errors.Is(err, recovery.ErrNoPlan) || errors.Is(err, merge.ErrDivergence) || errors.Is(err, ErrMismatch)
 }
 
 // state checks what a chain announces, and says what is lost of it.
@@ -214,7 +235,7 @@ func (v *verifier) note(ctx context.Context, key string, seq chain.Seq, err erro
 
 // damage tells what an object is from what kept us from looking at it.
 func damage(err error) bool {
-	for _, e := range []error{pack.ErrCorrupt, pack.ErrVersion, pack.ErrLimit, chain.ErrDamaged, storage.ErrNotFound} {
+	for _, e := range []error{pack.ErrCorrupt, pack.ErrVersion, pack.ErrLimit, chain.ErrDamaged, merge.ErrDivergence, storage.ErrNotFound} {
 		if errors.Is(err, e) {
 			return true
 		}
