@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/checkpoint"
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
@@ -24,7 +25,7 @@ type Remains struct {
 func (a *Archive) Remains(ctx context.Context) (*Remains, error) {
 	r := new(Remains)
 	var err error
-	if r.Listed, err = a.listManifests(ctx, 0); err != nil {
+	if r.Listed, err = a.listManifests(ctx, 0, a.opts.Warn); err != nil {
 		return nil, err
 	}
 	bundled, err := a.verbatim(ctx, r)
@@ -80,10 +81,10 @@ func (a *Archive) verbatim(ctx context.Context, r *Remains) (map[chain.Seq][]*st
 		if err != nil {
 			continue
 		}
-		raw, err := readAll(ctx, a.bucket, info.Key, maxBundle)
-		var b *bundle
+		var manifests [][]byte
+		c, err := checkpoint.Open(ctx, a.bucket, info.Key)
 		if err == nil {
-			b, err = decodeBundle(raw)
+			manifests, err = c.Manifests(ctx)
 		}
 		switch {
 		case ctx.Err() != nil || errors.Is(err, storage.ErrUnavailable):
@@ -92,7 +93,7 @@ func (a *Archive) verbatim(ctx context.Context, r *Remains) (map[chain.Seq][]*st
 			r.Findings = append(r.Findings, Finding{info.Key, "a checkpoint", err.Error()})
 			continue
 		}
-		for i, m := range b.manifests {
+		for i, m := range manifests {
 			seq := first + chain.Seq(i)
 			if seq <= last {
 				out[seq] = append(out[seq], decodeStored(m))
