@@ -54,8 +54,9 @@ var layers = map[string]int{
 	"health":  5,
 	"restore": 5,
 
-	"bench":         6,
 	"drill":         6,
+	"follow":        6,
+	"bench":         7,
 	"plan":          6,
 	"salvage":       6,
 	"daemon":        7,
