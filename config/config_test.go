@@ -133,7 +133,7 @@ func TestPrecedence(t *testing.T) {
 		}
 		return "absent"
 	}
-	const file = "version: 1\nstate_dir: /f\ndefaults: {rpo_goal: 1m}\ndatabases:\n  my-shop:\n    archive: dir:/a\n    rpo_goal: 2m\n  other:\n    archive: dir:/b\n"
+	const file = "version: 1\nstate_dir: /f\ndefaults: {rpo_goal: 1m, schedules: {drill: {every: 6h}}, hooks: [{run: [a]}]}\ndatabases:\n  my-shop:\n    archive: dir:/a\n    rpo_goal: 2m\n    schedules: {drill: {every: 7h}}\n    hooks: []\n  other:\n    archive: dir:/b\n"
 	o := env("TIDEMARK_STATE_DIR", "/e", "TIDEMARK_TZ", "UTC", "TIDEMARK_DB_MY_SHOP_RPO_GOAL", "3m",
 		"TIDEMARK_DB_MY_SHOP_CAPTURE_FLUSH_AGE", "4s", "TIDEMARK_LOG_LEVEL", "warn", "TIDEMARK_EVENT", "x")
 	o.StateDir = "/flag"
@@ -150,7 +150,11 @@ func TestPrecedence(t *testing.T) {
 		{"other", "rpo_goal", "1m defaults " + at + "3"},
 		{"other", "capture.flush_age", "1s default "},
 		{"other", "repo", " default "},
-		{"other", "schedules.drill", " default "},
+		{"other", "schedules.drill", "every 6h defaults " + at + "3"},
+		{"my-shop", "schedules.drill", "every 7h file " + at + "8"},
+		{"my-shop", "schedules.verify", " default "},
+		{"my-shop", "hooks", " file " + at + "9"},
+		{"other", "hooks", "run a defaults " + at + "3"},
 	} {
 		if got := value(c, tt.db, tt.setting); got != tt.want {
 			t.Errorf("%s %s: %q, want %q", tt.db, tt.setting, got, tt.want)

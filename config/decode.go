@@ -24,6 +24,7 @@ type section struct {
 	key       *token.Token // the name
 	scalars   map[string]scalar
 	schedules map[string][]rawSchedule // by kind; a kind that is not given is absent
+	given     map[string]*token.Token  // where each kind of schedule is given
 	hooks     []rawHook
 	hooksAt   *token.Token // nil when hooks is not given
 }
@@ -48,6 +49,9 @@ type decoder struct{ *report }
 // each has.
 func (d decoder) decode(raw []byte) *document {
 	doc := &document{scalars: make(map[string]scalar)}
+	if !d.moderate(raw) {
+		return doc
+	}
 	file, err := parser.ParseBytes(raw, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		var y yaml.Error
@@ -73,6 +77,46 @@ func (d decoder) decode(raw []byte) *document {
 		d.at(tokenOf(bodies[1]), "a second document; the file holds one")
 	}
 	return doc
+}
+
+// What a file may have at most. The time that reading takes grows faster than
+// how deep and wide its parts are.
+const (
+	maxFile  = 1 << 20 // bytes
+	maxLine  = 4000    // bytes
+	maxDepth = 100     // brackets within brackets
+)
+
+// moderate refuses what no person wrote.
+func (d decoder) moderate(raw []byte) bool {
+	depth := 0
+	here := func(line, column int) *token.Token {
+		return &token.Token{Position: &token.Position{Line: line, Column: column}}
+	}
+	if len(raw) > maxFile {
+		d.at(nil, "the file has %d bytes, %d are the most", len(raw), maxFile)
+		return false
+	}
+	for i, line := range d.lines {
+		if len(line) > maxLine {
+			d.lines[i] = line[:40] + " …"
+			d.at(here(i+1, 1), "the line has %d bytes, %d are the most", len(line), maxLine)
+			return false
+		}
+		for column, c := range []rune(line) {
+			switch c {
+			case '[', '{':
+				depth++
+			case ']', '}':
+				depth = max(0, depth-1)
+			}
+			if depth > maxDepth {
+				d.at(here(i+1, column+1), "more than %d brackets are open here", maxDepth)
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func (d decoder) top(doc *document, n ast.Node) {
@@ -107,13 +151,14 @@ func (d decoder) top(doc *document, n ast.Node) {
 
 // section reads a database, or the defaults.
 func (d decoder) section(n ast.Node, where string, defaults bool) section {
-	s := section{scalars: make(map[string]scalar), schedules: make(map[string][]rawSchedule)}
+	s := section{scalars: make(map[string]scalar), schedules: make(map[string][]rawSchedule), given: make(map[string]*token.Token)}
 	fields := scalars(d, databaseSettings, s.scalars, where, defaults)
 	fields = append(fields,
 		field{"schedules", func(_ *token.Token, v ast.Node) {
 			var kinds []field
 			for _, kind := range scheduleKinds {
 				kinds = append(kinds, field{kind, func(key *token.Token, v ast.Node) {
+					s.given[kind] = key
 					s.schedules[kind] = d.schedules(v, where+".schedules."+kind, kind, key)
 				}})
 			}

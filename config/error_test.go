@@ -59,6 +59,20 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestMonsters: files that no person wrote are refused before they are parsed.
+func TestMonsters(t *testing.T) {
+	for _, tt := range []struct{ file, want string }{
+		{strings.Repeat("[", 200_000), "c.yaml:1:1: the line has 200000 bytes, 4000 are the most\n  1 | [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[ …\n    | ^"},
+		{"a: \n" + strings.Repeat("[\n", 200_000), "c.yaml:102:1: more than 100 brackets are open here\n  102 | [\n      | ^"},
+		{strings.Repeat("# much\n", 200_000), "c.yaml:1:1: the file has 1400000 bytes, 1048576 are the most\n  1 | # much\n    | ^"},
+	} {
+		_, err := config.Parse("c.yaml", []byte(tt.file), env())
+		if err == nil || err.Error() != tt.want {
+			t.Errorf("%.20q: %v\nwant %s", tt.file, err, tt.want)
+		}
+	}
+}
+
 // TestOutside: what is wrong outside the file.
 func TestOutside(t *testing.T) {
 	const file = "version: 1\ndatabases:\n  shop:\n    archive: dir:/a\n"

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/goccy/go-yaml/token"
+
 	"github.com/tidemarkdb/tidemark/hook"
 )
 
@@ -332,13 +334,13 @@ func (a *assembly) sane(db *Database, s *section) {
 
 // lists adds what is not one value to the values.
 func (a *assembly) lists(db *Database, s *section) {
-	add := func(setting string, items []string, own bool) {
+	add := func(setting string, items []string, own, common *token.Token) {
 		v := Value{Database: db.Name, Setting: setting, Value: strings.Join(items, ", "), From: FromDefault, Zero: len(items) == 0}
 		switch {
-		case own:
-			v.From, v.At = FromFile, a.file
-		case len(items) > 0:
-			v.From, v.At = FromDefaults, a.file
+		case own != nil:
+			v.From, v.At = FromFile, fmt.Sprintf("%s:%d", a.file, own.Position.Line)
+		case common != nil:
+			v.From, v.At = FromDefaults, fmt.Sprintf("%s:%d", a.file, common.Position.Line)
 		}
 		a.c.values = append(a.c.values, v)
 	}
@@ -350,14 +352,13 @@ func (a *assembly) lists(db *Database, s *section) {
 		for _, e := range k.list {
 			items = append(items, strings.TrimSpace(e.Rule.String()+" "+e.Level))
 		}
-		_, own := s.schedules[k.kind]
-		add("schedules."+k.kind, items, own)
+		add("schedules."+k.kind, items, s.given[k.kind], a.doc.defaults.given[k.kind])
 	}
 	var items []string
 	for i := range db.Hooks {
 		items = append(items, db.Hooks[i].String())
 	}
-	add("hooks", items, s.hooksAt != nil)
+	add("hooks", items, s.hooksAt, a.doc.defaults.hooksAt)
 }
 
 // strangers refuses variables that look like settings and are none.

@@ -264,6 +264,21 @@ func TestRestarts(t *testing.T) {
 	}
 }
 
+// TestAway: a store that is away when the daemon starts is waited for.
+func TestAway(t *testing.T) {
+	w := newWorld(t)
+	w.away.Store(true)
+	stop := w.start()
+	if e := w.await(hook.CaptureFailed); !strings.Contains(e.Error, storage.ErrUnavailable.Error()) {
+		t.Errorf("%+v", e)
+	}
+	w.away.Store(false)
+	w.await(hook.CaptureStarted)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestFenced: who was fenced stays away; with nothing else to do the daemon
 // ends and says so.
 func TestFenced(t *testing.T) {

@@ -139,11 +139,13 @@ func Tell(ctx context.Context, hooks []Hook, e Event, log *slog.Logger) {
 		if !h.Wants(e.Kind) {
 			continue
 		}
-		output, err := h.Fire(ctx, e)
-		if err != nil {
+		switch output, err := h.Fire(ctx, e); {
+		case err != nil:
 			log.Warn("a hook failed", "hook", h.String(), "event", e.Kind, "error", err, "output", output)
-		} else {
-			log.Debug("a hook was told", "hook", h.String(), "event", e.Kind, "output", output)
+		case output != "":
+			log.Info("a hook was told", "hook", h.String(), "event", e.Kind, "output", output)
+		default:
+			log.Debug("a hook was told", "hook", h.String(), "event", e.Kind)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -181,5 +182,22 @@ func TestWants(t *testing.T) {
 		if !all.Wants(k) || some.Wants(k) != (k == hook.DrillOK) {
 			t.Errorf("%s: %t, %t", k, all.Wants(k), some.Wants(k))
 		}
+	}
+}
+
+// TestTell: only those that want an event are told, one that fails keeps no
+// other from it, and what they print is logged.
+func TestTell(t *testing.T) {
+	echo := command(t, "echo")
+	hooks := []hook.Hook{{Run: []string{filepath.Join(t.TempDir(), "absent")}}, {On: []hook.Kind{hook.DrillOK}, Run: []string{"not this"}}, *echo}
+	var log strings.Builder
+	hook.Tell(t.Context(), hooks, event, slog.New(slog.NewTextHandler(&log, nil)))
+	for _, want := range []string{`level=WARN msg="a hook failed" hook="run `, `level=INFO msg="a hook was told"`, `EVENT=verify-failed`} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("%s is not in\n%s", want, log.String())
+		}
+	}
+	if strings.Contains(log.String(), "not this") {
+		t.Errorf("told what it did not want:\n%s", log.String())
 	}
 }

@@ -8,6 +8,7 @@
 package kit
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -97,8 +98,13 @@ func (k *Kit) sum() string {
 	return x[:4] + "-" + x[4:8] + "-" + x[8:12] + "-" + x[12:]
 }
 
-// maxKit is the size limit of a page in bytes.
-const maxKit = 1 << 20
+// What a page may have at most. The time that reading takes grows faster than
+// how deep its brackets go, of which a page has next to none.
+const (
+	maxKit      = 256 << 10 // bytes
+	maxBrackets = 1000
+	maxLine     = 8 << 10 // bytes
+)
 
 // Parse reads a page, strictly: every field must be there, none that it does
 // not know, and the checksum must fit.
@@ -108,6 +114,14 @@ func Parse(raw []byte) (*Kit, error) {
 	}
 	if len(raw) > maxKit {
 		return bad("it has %d bytes", len(raw))
+	}
+	if n := bytes.Count(raw, []byte("[")) + bytes.Count(raw, []byte("{")); n > maxBrackets {
+		return bad("it has %d brackets", n)
+	}
+	for line := range bytes.Lines(raw) {
+		if len(line) > maxLine {
+			return bad("a line has %d bytes", len(line))
+		}
 	}
 	k := new(Kit)
 	if err := yaml.UnmarshalWithOptions(raw, k, yaml.Strict()); err != nil {

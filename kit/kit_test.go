@@ -157,7 +157,9 @@ func TestRefused(t *testing.T) {
 		{`head: "00`, `head: "x0`, `the head of timeline main is manifest 7 with hash "x0`},
 		{page, `hello`, `line 1: `},
 		{page, ``, `it does not say 'kit: 1'`},
-		{page, strings.Repeat(" ", 1<<20+1), `it has 1048577 bytes`},
+		{page, strings.Repeat(" ", 1<<18+1), `it has 262145 bytes`},
+		{page, strings.Repeat("[", 1<<18), `it has 262144 brackets`},
+		{page, strings.Repeat("- ", 100_000), `a line has 200000 bytes`},
 	} {
 		_, err := kit.Parse([]byte(strings.Replace(page, tt.old, tt.new, 1)))
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
