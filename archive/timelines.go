@@ -58,6 +58,9 @@ func (a *Archive) branches(ctx context.Context, out []*Branch, own *Archive, see
 	for _, pin := range s.Forks() {
 		child := pin.Body.Child
 		first, err := a.sibling(child).manifest(ctx, 1)
+		if errors.Is(err, chain.ErrDamaged) { // its own Load says so, and the others are found
+			first, err = &stored{err: err}, nil
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -24,7 +24,7 @@ type Stretch struct {
 	Kind    StretchKind  `json:"state"`
 	FromLSN change.LSN   `json:"lsn_start"`
 	ToLSN   change.LSN   `json:"lsn_end"`
-	From    change.Time  `json:"from,omitempty"` // 0: not known
+	From    change.Time  `json:"from,omitempty"` // its first moment; 0: not known
 	To      change.Time  `json:"to,omitempty"`
 	Gaps    []KnownGap   `json:"gaps,omitempty"` // the gaps in it, in order
 	Lost    []chain.Lost `json:"lost,omitempty"` // what a verification found to be lost in it
@@ -37,7 +37,7 @@ type KnownGap struct {
 	From         change.Time           `json:"from"` // effective times between which changes may be missing
 	To           change.Time           `json:"to"`
 	Reason       string                `json:"reason"`
-	Collections  []change.CollectionID `json:"collections,omitempty"` // empty: all
+	Collections  []change.CollectionID `json:"collections,omitempty"` // those that miss changes; empty: all
 	Acknowledged bool                  `json:"acknowledged"`
 	Note         string                `json:"note,omitempty"` // the reason of the acknowledgement
 	By           string                `json:"by,omitempty"`

@@ -41,6 +41,7 @@ func TestMain(m *testing.M) {
 //	edit FILE OLD NEW              replaces the first OLD in a file
 //	capturing ARCHIVE              waits until a capturer holds the archive
 //	losing ARCHIVE N               declares a gap of N records and takes an empty base after it
+//	forking ARCHIVE CHILD LSN      begins a timeline, as a restored database does
 //	judged ARCHIVE HOW             records a verification or a drill that went well or badly
 //	until FILE REGEXP              waits until the file matches
 //	setenv VAR REGEXP              sets VAR to the first group's match in stdout
@@ -58,6 +59,7 @@ func TestScripts(t *testing.T) {
 			"capturing": capturing,
 			"losing":    losing,
 			"judged":    judged,
+			"forking":   forking,
 			"until":     until,
 			"setenv":    setenv,
 		},

@@ -208,7 +208,14 @@ func (c *comments) rows(b *strings.Builder, t reflect.Type, prefix string, withi
 		if f.optional {
 			mark = "?"
 		}
-		fmt.Fprintf(b, "| `%s`%s | %s | %s |\n", name, mark, kind, cell(c.comment(f.owner, f.field.Name)))
+		what := c.comment(f.owner, f.field.Name)
+		if what == "" {
+			what = fieldNames[f.name]
+		}
+		if what == "" {
+			c.t.Errorf("nothing says what %s.%s is: write a comment beside the field, or its name into fieldnames_test.go", f.owner, f.field.Name)
+		}
+		fmt.Fprintf(b, "| `%s`%s | %s | %s |\n", name, mark, kind, cell(what))
 		if under != nil {
 			for range strings.Count(kind, "list of ") {
 				name += "[]"

@@ -73,3 +73,22 @@ func judged(ts *testscript.TestScript, neg bool, args []string) {
 	})
 	ts.Check(err)
 }
+
+// forking begins a timeline that goes on from main at an LSN.
+func forking(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 3, 3, "forking ARCHIVE CHILD LSN")
+	lsn, err := change.ParseLSN(args[2])
+	ts.Check(err)
+	ctx := context.Background()
+	bucket, err := storage.OpenDir(ts.MkAbs(args[0]), storage.DirOptions{})
+	ts.Check(err)
+	defer bucket.Close()
+	a, err := archive.Open(ctx, bucket, archive.OpenOptions{})
+	ts.Check(err)
+	s, err := a.Load(ctx)
+	ts.Check(err)
+	hash, _, err := a.LogAt(ctx, s, lsn)
+	ts.Check(err)
+	_, err = a.Fork(ctx, archive.ForkOptions{Child: chain.TimelineID(args[1]), LSN: lsn, LogHash: hash})
+	ts.Check(err)
+}
