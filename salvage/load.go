@@ -145,7 +145,7 @@ func (f *filter) missing(route *route, r *change.Record) bool {
 		return false
 	}
 	row := pack.RowKey{Collection: r.Collection, Key: r.Key}
-	return slices.ContainsFunc(f.base.lost, func(k KeyRange) bool { return k.holds(row) })
+	return slices.ContainsFunc(f.base.lost, func(h hole) bool { return h.holds(row) })
 }
 
 // log reads what the log says of a group.

@@ -147,9 +147,9 @@ func (x *route) describe(s *survey) Collection {
 					c.LostRows = d.Rows - b.rows[x.id]
 				}
 			}
-			for _, k := range b.lost {
-				if k.covers(x.id) {
-					c.LostKeys = append(c.LostKeys, k)
+			for _, h := range b.lost {
+				if h.covers(x.id) {
+					c.LostKeys = append(c.LostKeys, h.rangeIn(x.id, x.schema.Bag()))
 				}
 			}
 		}

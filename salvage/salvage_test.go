@@ -2,6 +2,7 @@ package salvage_test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,7 +17,6 @@ import (
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/embedded"
-	"github.com/tidemarkdb/tidemark/pack"
 	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 	"github.com/tidemarkdb/tidemark/salvage"
@@ -192,9 +192,9 @@ func (w *world) table(t *testing.T, c *salvage.Collection, got, want *table, tar
 		t.Errorf("collection %d has schema %q version %d, want %q version %d", c.ID, got.schema.Name, got.schema.Version, want.schema.Name, want.schema.Version)
 	}
 	lost := func(key string) bool {
-		row := pack.RowKey{Collection: c.ID, Key: change.Key(key)}
+		row := hex.EncodeToString([]byte(key))
 		for _, k := range c.LostKeys {
-			if (k.After == nil || row.Compare(*k.After) > 0) && (k.Before == nil || row.Compare(*k.Before) < 0) {
+			if (k.After == nil || row > k.After.Key) && (k.Before == nil || row < k.Before.Key) {
 				return true
 			}
 		}

@@ -3,7 +3,6 @@ package salvage
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/chain"
@@ -47,7 +46,7 @@ type base struct {
 	whole  map[change.CollectionID]bool // every row is there: the digest says so
 	rows   map[change.CollectionID]int64
 	blocks []baseBlock // intact ones, in order of rows
-	lost   []KeyRange  // between and around them, in order
+	lost   []hole      // between and around them, in order
 }
 
 // baseBlock is an intact block of a base.
@@ -296,34 +295,7 @@ func (l *baseLook) block(ctx context.Context, r *pack.Reader, i int) (bool, erro
 // known ends a hole before a row that is there, or at the end with nil.
 func (l *baseLook) known(row *pack.RowKey) {
 	if l.hole {
-		l.lost = append(l.lost, KeyRange{After: l.last, Before: row})
+		l.lost = append(l.lost, hole{l.last, row})
 	}
 	l.hole = false
-}
-
-// covers reports whether a lost range may hold rows of a collection.
-func (k *KeyRange) covers(c change.CollectionID) bool {
-	return (k.After == nil || k.After.Collection <= c) && (k.Before == nil || k.Before.Collection >= c)
-}
-
-// holds reports whether a row lies in a lost range.
-func (k *KeyRange) holds(row pack.RowKey) bool {
-	return (k.After == nil || row.Compare(*k.After) > 0) && (k.Before == nil || row.Compare(*k.Before) < 0)
-}
-
-// KeyRange is a range of rows between two that are known; nil stands for the
-// first or the last of all.
-type KeyRange struct {
-	After  *pack.RowKey `json:"after,omitempty"`  // the last row before it
-	Before *pack.RowKey `json:"before,omitempty"` // the first row after it
-}
-
-func (k KeyRange) String() string {
-	end := func(r *pack.RowKey, open string) string {
-		if r == nil {
-			return open
-		}
-		return r.String()
-	}
-	return fmt.Sprintf("between %s and %s", end(k.After, "the first"), end(k.Before, "the last"))
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/tidemarkdb/tidemark/plan"
 	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
+	"github.com/tidemarkdb/tidemark/salvage"
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
@@ -100,6 +101,8 @@ var exits = []struct {
 	code int
 }{
 	{drill.ErrFailed, exitDrill},
+	{salvage.ErrNothing, exitCorrupt},
+	{salvage.ErrNotNeeded, exitUsage},
 	{recovery.ErrOutside, exitOutside},
 	{recovery.ErrInGap, exitGap},
 	{recovery.ErrLost, exitCorrupt},

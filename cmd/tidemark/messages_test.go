@@ -52,6 +52,7 @@ var messages = []message{
 	{"stored_plan", storedPlan{}, "plan --list", "A stored plan."},
 	{"removed_plan", storedPlan{}, "plan --remove, plan --remove-older", "The stored plan that was removed."},
 	{"restored", restored{}, "restore", "What a restore has reached."},
+	{"salvage", salvaged{}, "restore --salvage", "What was taken from a damaged archive, and exactly what is lost; the file beside the result holds the same."},
 	{"verify", restore.Report{}, "verify", "What a verification looked at and found."},
 	{"drill", drill.Result{}, "drill, capture", "How a drill went."},
 	{"job", jobReport{}, "jobs", "One job of this machine."},

@@ -37,6 +37,8 @@ type restoreFlags struct {
 	replace  bool
 	yes      string
 	kit      kitFlags
+	salvage  bool
+	newest   bool
 }
 
 // restored is the result of a restore as --json prints it.
@@ -69,6 +71,8 @@ With --kit, the recovery kit says which archive it is and where; one that was
 rewritten since the kit was printed, or that holds less than it did then, is
 refused. So a restore needs nothing but the kit and the archive.
 
+` + salvageHelp + `
+
 ` + targetLine,
 		Example: `  tidemark restore /backup/shop ./shop-restored.db --to lsn:88212
   tidemark restore /backup/shop ./shop-restored.db --to '2026-11-22 15:32:07Z'
@@ -80,11 +84,16 @@ refused. So a restore needs nothing but the kit and the archive.
 			if err != nil {
 				return err
 			}
+			if f.salvage {
+				return runSalvage(cmd.Context(), c, name, dest, f)
+			}
 			return runRestore(cmd.Context(), c, name, dest, f)
 		},
 	}
 	toFlag(cmd, &f.to)
 	f.kit.add(cmd)
+	cmd.Flags().BoolVar(&f.salvage, "salvage", false, "take what can be proved of a damaged archive (--to is latest unless given)")
+	cmd.Flags().BoolVar(&f.newest, "newest", false, "with --salvage: prefer a damaged newer snapshot with rows lost to a whole older one")
 	cmd.Flags().StringVar(&f.plan, "plan", "", "carry out this stored plan: an ID, or a file")
 	cmd.Flags().Var(&f.memory, "memory", "memory for sorting; more spills to disk")
 	cmd.Flags().Var(&f.partSize, "part-size", "how much is loaded, and kept when the restore is interrupted, as one")
