@@ -21,6 +21,7 @@ type derivation struct {
 	at     map[chain.Seq]*chain.State // the states at those ends that may still be announced
 	first  chain.Seq                  // of hashes
 	hashes []change.Hash              // of the manifests that are in no checkpoint yet
+	bad    map[string]bool            // checkpoints that were reported
 }
 
 func (v *verifier) derive(ctx context.Context, a *Archive, s *chain.State) (*derivation, error) {
@@ -28,7 +29,7 @@ func (v *verifier) derive(ctx context.Context, a *Archive, s *chain.State) (*der
 	if err != nil {
 		return nil, err
 	}
-	d := &derivation{v: v, a: a, ends: make(map[chain.Seq]bool), at: make(map[chain.Seq]*chain.State), first: s.Seq + 1}
+	d := &derivation{v: v, a: a, ends: make(map[chain.Seq]bool), at: make(map[chain.Seq]*chain.State), bad: make(map[string]bool), first: s.Seq + 1}
 	for _, key := range keys {
 		if _, _, last, err := chain.ParseCheckpointKey(key); err == nil {
 			d.ends[last] = true
@@ -68,6 +69,7 @@ func (d *derivation) checkpoint(ctx context.Context, s *chain.State, c *chain.Ch
 	d.first, d.hashes = c.Last+1, append([]change.Hash(nil), d.hashes[len(of):]...)
 	raw, err := readAll(ctx, d.a.bucket, c.Key, maxCheckpoint)
 	if errors.Is(err, storage.ErrNotFound) {
+		d.bad[c.Key] = true
 		v.find(c.Key, fmt.Sprintf("%d bytes", c.Size), "nothing")
 		return nil
 	}
@@ -75,6 +77,7 @@ func (d *derivation) checkpoint(ctx context.Context, s *chain.State, c *chain.Ch
 		return err
 	}
 	if got := chain.HashManifest(raw); err != nil || got != c.Hash {
+		d.bad[c.Key] = true
 		v.find(c.Key, fmt.Sprintf("%d bytes with hash %s", c.Size, c.Hash), "%d bytes with hash %s", len(raw), got)
 		return nil
 	}
@@ -89,8 +92,12 @@ func (d *derivation) checkpoint(ctx context.Context, s *chain.State, c *chain.Ch
 	if err == nil {
 		chunks, err = r.Derive(ctx, at, of)
 	}
+	var chunk *checkpoint.ChunkError
 	switch {
+	case errors.As(err, &chunk) && d.bad[chunk.Chunk.Key]:
+		return nil // reported with the object that holds it
 	case errors.Is(err, chain.ErrDamaged), errors.Is(err, chain.ErrVersion), errors.Is(err, storage.ErrNotFound):
+		d.bad[c.Key] = true
 		v.find(c.Key, "a checkpoint of what the manifests say", "%v", err)
 		return nil
 	case err != nil:

@@ -196,7 +196,7 @@ func (r *Reader) Manifests(ctx context.Context) ([][]byte, error) {
 // state after its last manifest, worked out from the manifests, whose hashes
 // are given. It returns all chunks of the log that the object knows, each of
 // which it has compared with s or found in s. What differs is an error that
-// wraps [chain.ErrDamaged].
+// wraps [chain.ErrDamaged], of type [*ChunkError] where it is a chunk.
 func (r *Reader) Derive(ctx context.Context, s *chain.State, manifests []change.Hash) ([]chain.Chunk, error) {
 	stored, err := r.Manifests(ctx)
 	if err != nil {
@@ -241,7 +241,7 @@ func (r *Reader) deriveLog(ctx context.Context, s *chain.State, chunks []chain.C
 			err = sameSegments(ctx, body, s, from, c.Last)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: the chunk of LSN %d to %d: %w", r.Key, c.First, c.Last, err)
+			return &ChunkError{By: r.Key, Chunk: *c, Err: err}
 		}
 		from = c.Last + 1
 	}
@@ -253,6 +253,21 @@ func (r *Reader) deriveLog(ctx context.Context, s *chain.State, chunks []chain.C
 	}
 	return nil
 }
+
+// ChunkError says that a chunk is not what a checkpoint's directory says: the
+// fault may lie in the object that holds it.
+type ChunkError struct {
+	By    string // the object with the directory
+	Chunk chain.Chunk
+	Err   error
+}
+
+func (e *ChunkError) Error() string {
+	return fmt.Sprintf("%s: the chunk of LSN %d to %d in %s: %v", e.By, e.Chunk.First, e.Chunk.Last, e.Chunk.Key, e.Err)
+}
+
+// Unwrap returns what is wrong.
+func (e *ChunkError) Unwrap() error { return e.Err }
 
 // chunk returns a chunk's bytes, proved by their hash: from the section of this
 // object, in order, or from another.
