@@ -23,7 +23,7 @@ in the same run. Figures are the median (least … greatest) of several runs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchRestore(c), newBenchCommit(c), newBenchRead(c), newBenchMemory(c), newBenchChild(c))
+	cmd.AddCommand(newBenchRestore(c), newBenchCommit(c), newBenchRead(c), newBenchMemory(c), newBenchOpen(c), newBenchChild(c))
 	return cmd
 }
 
@@ -125,6 +125,30 @@ memory it had at most. It takes about four times the size of the database on the
 	cmd.Flags().IntVar(&o.TxRows, "tx-rows", 5_000_000, "rows of the large transaction")
 	cmd.Flags().Var(&dbBytes, "db-bytes", "keys and images of the large database")
 	cmd.Flags().StringSliceVar(&o.Cases, "case", bench.MemoryCases, "what to measure")
+	return cmd
+}
+
+func newBenchOpen(c *console) *cobra.Command {
+	var o bench.OpenOptions
+	cmd := &cobra.Command{
+		Use:   "open",
+		Short: "Open and plan over an archive of many segments, and say what that takes",
+		Long: `Build an archive of many segments in a directory, then run status and plan on it, each
+time as a process of its own, and say how long they take and how much memory they have
+at most. An archive of a million segments takes about 5 GiB on the disk and minutes to build.`,
+		Args: args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			exe, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			o.Program = []string{exe}
+			return c.measure("bench_open", func() (figures, error) { return orNil(bench.Open(cmd.Context(), o)) })
+		},
+	}
+	dirFlag(cmd, &o.Dir)
+	cmd.Flags().IntVar(&o.Segments, "segments", 1_000_000, "segments of the archive")
+	cmd.Flags().IntVar(&o.Rounds, "rounds", 7, "times that each command runs")
 	return cmd
 }
 

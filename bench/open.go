@@ -1,0 +1,139 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/storage"
+)
+
+// OpenOptions size [Open]. The zero value asks for the figures of RESULTS.md.
+type OpenOptions struct {
+	Dir      string   // directory to work in; what is made there is removed; default the system's temporary one
+	Segments int      // of the archive; default 1,000,000
+	Rounds   int      // runs of each command; default 7
+	Program  []string // command line of tidemark itself
+}
+
+// OpenResult is what [Open] saw.
+type OpenResult struct {
+	Segments    int       `json:"segments"`
+	Manifests   int       `json:"manifests"`
+	Checkpoints int       `json:"checkpoints"`
+	Tail        int       `json:"tail"` // manifests after the newest checkpoint
+	Bases       int       `json:"bases"`
+	Stored      int64     `json:"manifest_bytes"`
+	Objects     int64     `json:"checkpoint_bytes"`
+	Build       float64   `json:"build_seconds"`
+	Steps       []OpenRun `json:"steps"`
+	Write       Spread    `json:"checkpoint_seconds"` // to work out and store one checkpoint, in the last tenth of the archive
+}
+
+// OpenRun is one command, each time in a process of its own.
+type OpenRun struct {
+	Name    string `json:"name"`
+	Spans   int    `json:"plan_segments"`  // segments that the plan reads
+	Seconds Spread `json:"seconds"`        // from the start of the process to its end
+	PeakRSS Spread `json:"peak_rss_bytes"` // 0 when the system does not say
+}
+
+// WriteText writes the result for people.
+func (r *OpenResult) WriteText(w io.Writer) error {
+	_, err := fmt.Fprintf(w, "%d segments, %d bases, %d manifests (%.0f MiB), %d checkpoints (%.0f MiB), %d manifests after the last; built in %.0f s\n",
+		r.Segments, r.Bases, r.Manifests, float64(r.Stored)/mib, r.Checkpoints, float64(r.Objects)/mib, r.Tail, r.Build)
+	for _, s := range r.Steps {
+		if err == nil {
+			_, err = fmt.Fprintf(w, "  %-28s %s ms, peak %s MiB", s.Name, s.Seconds.per(1e-3, 0), s.PeakRSS.per(mib, 0))
+		}
+		if err == nil && s.Spans > 0 {
+			_, err = fmt.Fprintf(w, ", a plan over %d segments", s.Spans)
+		}
+		if err == nil {
+			_, err = fmt.Fprintln(w)
+		}
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(w, "  a checkpoint takes %s ms to work out and store\n", r.Write.per(1e-3, 1))
+	}
+	return err
+}
+
+// Open builds an archive of many segments and measures status and plan on it.
+// Manifests and checkpoints are real and lie in a directory, a file each; of the
+// packs there are only those that the targets' segments need.
+func Open(ctx context.Context, o OpenOptions) (_ *OpenResult, err error) {
+	setDefault(&o.Segments, 1_000_000)
+	setDefault(&o.Rounds, 7)
+	dir, err := os.MkdirTemp(o.Dir, "tidemark-bench-open-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if removed := os.RemoveAll(dir); err == nil {
+			err = removed
+		}
+	}()
+	bucket, err := storage.CreateDir(dir, storage.DirOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer bucket.Close()
+	if _, err := archive.Init(ctx, bucket, archive.InitOptions{}); err != nil {
+		return nil, err
+	}
+	b, err := newOpenBuilder(ctx, dir, bucket, o.Segments)
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	if err := b.build(); err != nil {
+		return nil, err
+	}
+	s := b.state
+	r := &OpenResult{Segments: s.Segments.Len(), Manifests: int(s.Seq), Checkpoints: len(s.Checkpoints), Tail: int(s.Seq - s.Bundled()),
+		Bases: len(s.Snapshots), Stored: b.stored, Build: time.Since(began).Seconds(), Write: spread(b.writes)}
+	for i := range s.Checkpoints {
+		r.Objects += s.Checkpoints[i].Body.Size
+	}
+	b.raws = nil
+	steps := append([]openTarget{{name: "status"}}, b.targets...)
+	for _, t := range steps {
+		run, err := t.measure(ctx, o, dir)
+		if err != nil {
+			return nil, err
+		}
+		r.Steps = append(r.Steps, run)
+	}
+	return r, nil
+}
+
+// openTarget is a command that is measured: status, or a plan to a target.
+type openTarget struct {
+	name string
+	to   string // "" for status
+	span int
+}
+
+func (t *openTarget) measure(ctx context.Context, o OpenOptions, dir string) (OpenRun, error) {
+	command := append(append([]string(nil), o.Program...), "status", dir)
+	if t.to != "" {
+		command = append(append([]string(nil), o.Program...), "plan", dir, "--to", t.to)
+	}
+	run := OpenRun{Name: t.name, Spans: t.span}
+	var seconds, peaks []float64
+	for range o.Rounds {
+		var peak int64
+		start := time.Now()
+		_, err := runWatched(ctx, nil, func(pid int) { peak = max(peak, peakRSSOf(fmt.Sprint(pid))) }, command...)
+		if err != nil {
+			return run, err
+		}
+		seconds, peaks = append(seconds, time.Since(start).Seconds()), append(peaks, float64(peak))
+	}
+	run.Seconds, run.PeakRSS = spread(seconds), spread(peaks)
+	return run, nil
+}
