@@ -344,6 +344,13 @@ func (t *target) build(ctx context.Context) error {
 func (t *target) buildState(ctx context.Context) (err error) {
 	o := stateOptions(t.fs, t.opts, nil)
 	o.DisableAutomaticCompactions = true
+	failed := make(chan error, 1)
+	o.EventListener = &pebble.EventListener{BackgroundError: func(err error) {
+		select {
+		case failed <- err:
+		default: // the first one says why
+		}
+	}}
 	state, err := openStore(t.fs.PathJoin(t.partial, stateName), o)
 	if err != nil {
 		return err
@@ -373,7 +380,24 @@ func (t *target) buildState(ctx context.Context) (err error) {
 	if err := b.Commit(pebble.NoSync); err != nil {
 		return err
 	}
-	return state.Flush()
+	return flush(ctx, state, failed)
+}
+
+// flush makes the state durable. Pebble itself tries a flush that fails again
+// and again, on a full disk for ever.
+func flush(ctx context.Context, state *pebble.DB, failed <-chan error) error {
+	done, err := state.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-done:
+		return nil
+	case err := <-failed:
+		return fmt.Errorf("write the state: %w", err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // linked gives the tables a second name each: Pebble takes away those that it

@@ -167,6 +167,9 @@ func Decode(b []byte) (*Document, error) {
 	if err := strict(b, &e); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrChanged, err)
 	}
+	if again, err := json.Marshal(e); err != nil || !bytes.Equal(append(again, '\n'), b) {
+		return nil, fmt.Errorf("it is not written as tidemark writes it: %w", ErrChanged)
+	}
 	if got := change.Hash(sha256.Sum256(e.Body)); got != e.Sum {
 		return nil, fmt.Errorf("its content has SHA-256 %s, it says %s: %w", got, e.Sum, ErrChanged)
 	}

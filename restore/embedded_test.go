@@ -39,6 +39,13 @@ func TestMain(m *testing.M) {
 			}
 			os.Exit(0)
 		}
+		if what := os.Getenv(fullEnv); what != "" {
+			if err := fullRestore(dir, what); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
+		}
 		fmt.Fprintln(os.Stderr, killedRestore(dir))
 		os.Exit(1)
 	}
