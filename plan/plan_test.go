@@ -46,7 +46,9 @@ func captured(t *testing.T) (*storage.Mem, *archive.Archive) {
 		t.Fatal(err)
 	}
 	put := func(n int64) error {
-		return db.Update(func(tx *embedded.Tx) error { return tx.Put("item", change.Row{change.IntValue(n), change.TextValue("thing")}) })
+		return db.Update(func(tx *embedded.Tx) error {
+			return tx.Put("item", change.Row{change.IntValue(n), change.TextValue("thing")})
+		})
 	}
 	c := capture.New(a, db.Source(), capture.Options{})
 	err = c.While(ctx, func(ctx context.Context) error {

@@ -44,6 +44,8 @@ func TestMain(m *testing.M) {
 //	forking ARCHIVE CHILD LSN      begins a timeline, as a restored database does
 //	judged ARCHIVE HOW             records a verification or a drill that went well or badly
 //	until FILE REGEXP              waits until the file matches
+//	parts DIR N                    waits until an unfinished restore has N finished parts
+//	csv FILE N                     writes a file of N items
 //	setenv VAR REGEXP              sets VAR to the first group's match in stdout
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -57,6 +59,8 @@ func TestScripts(t *testing.T) {
 			"swap":      swap,
 			"edit":      edit,
 			"capturing": capturing,
+			"parts":     parts,
+			"csv":       csvFile,
 			"losing":    losing,
 			"judged":    judged,
 			"forking":   forking,
@@ -191,6 +195,36 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("no match for %s in %s: %q, %v", args[1], args[0], b, err)
 		}
 	}
+}
+
+// parts waits until an unfinished restore has so many finished parts.
+func parts(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 2, 2, "parts DIR N")
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		found, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "load", "*.part"))
+		ts.Check(err)
+		if len(found) >= n {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%d parts in %s, want %d", len(found), args[0], n)
+		}
+	}
+}
+
+// csvFile writes items to import.
+func csvFile(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, neg, args, 2, 2, "csv FILE N")
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	var b bytes.Buffer
+	b.WriteString("id,name\n")
+	for i := range n {
+		fmt.Fprintf(&b, "%d,item %d with a name of some length\n", i+1, i*7919%n)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b.Bytes(), 0o600))
 }
 
 // setenv keeps a part of the last command's output.
