@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/checkpoint"
 	"github.com/tidemarkdb/tidemark/storage"
 )
@@ -19,7 +20,13 @@ type OpenOptions struct {
 	PinRepo  chain.RepoID     // the repository that the caller knows this to be; "" takes what is there
 	Timeline chain.TimelineID // default MainTimeline
 	Parallel int              // objects read at once; default 16
-	Chunk    int              // segments in a chunk of a checkpoint that is written; default [checkpoint.DefaultChunk]
+
+	// Known is a head that the caller knows the timeline to have had; default:
+	// none. The chain must hold it: [ErrNotKnown]. Up to there nothing is
+	// believed but what it proves, and from there on every manifest is read,
+	// so that no checkpoint made since can tell another story.
+	Known *Known
+	Chunk int // segments in a chunk of a checkpoint that is written; default [checkpoint.DefaultChunk]
 
 	// Warn is told of damage that was got around, such as a bad checkpoint
 	// whose manifests are all there; default: nobody. It must not block.
@@ -28,6 +35,12 @@ type OpenOptions struct {
 	Now   func() time.Time                                 // default time.Now
 	Sleep func(ctx context.Context, d time.Duration) error // default: a timer
 	Rand  io.Reader                                        // default crypto/rand
+}
+
+// Known is a manifest that somebody remembers: see [OpenOptions].
+type Known struct {
+	Seq  chain.Seq
+	Hash change.Hash // of its stored bytes
 }
 
 // Archive is one timeline of an archive in a bucket. Its methods are safe for

@@ -27,6 +27,11 @@ var (
 	// it decides; publishing the same work again is safe.
 	ErrUnresolved = errors.New("it is not known whether the manifest was published")
 
+	// ErrNotKnown says that the chain does not hold the manifest that the caller
+	// knows it to have held: it was cut or rewritten. Every such error wraps
+	// [chain.ErrDamaged] too.
+	ErrNotKnown = errors.New("this is not the history that was known")
+
 	// ErrBusy says that others kept publishing first.
 	ErrBusy = errors.New("others kept publishing first")
 )

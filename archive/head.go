@@ -25,7 +25,12 @@ func (a *Archive) load(ctx context.Context) (*chain.State, error) {
 	s := a.State().Clone()
 	if s.Seq == 0 && s.Parent == nil { // else Fork has said what it goes on from
 		var err error
-		if s, err = a.fromCheckpoints(ctx, 0); err != nil {
+		if a.opts.Known != nil {
+			s, err = a.known(ctx)
+		} else {
+			s, err = a.fromCheckpoints(ctx, 0)
+		}
+		if err != nil {
 			return nil, err
 		}
 		if s == nil {

@@ -11,7 +11,9 @@ import (
 
 // sibling returns another timeline of the same archive, not loaded yet.
 func (a *Archive) sibling(t chain.TimelineID) *Archive {
-	return openTimeline(a.bucket, a.id, t, a.opts)
+	opts := a.opts
+	opts.Known = nil
+	return openTimeline(a.bucket, a.id, t, opts)
 }
 
 // origin returns the state before the timeline's first manifest: empty for
@@ -81,6 +83,23 @@ func (a *Archive) through(ctx context.Context, seq chain.Seq, hash change.Hash) 
 		return nil, fmt.Errorf("%s has hash %s, the fork says %s: %w", chain.ManifestKey(a.timeline, seq), s.Head, hash, chain.ErrDamaged)
 	}
 	return s, nil
+}
+
+// known returns the state just after the manifest that the caller knows of.
+func (a *Archive) known(ctx context.Context) (*chain.State, error) {
+	k := a.opts.Known
+	listed, err := a.listManifests(ctx, 0, func(error) {})
+	if err != nil {
+		return nil, err
+	}
+	if listed < k.Seq {
+		return nil, fmt.Errorf("timeline %s ends at manifest %d, it is known to have had %d: %w: %w", a.timeline, listed, k.Seq, ErrNotKnown, chain.ErrDamaged)
+	}
+	s, err := a.through(ctx, k.Seq, change.Hash{})
+	if err == nil && s.Head != k.Hash {
+		err = fmt.Errorf("%s has hash %s, it is known to have had %s: %w: %w", chain.ManifestKey(a.timeline, k.Seq), s.Head, k.Hash, ErrNotKnown, chain.ErrDamaged)
+	}
+	return s, err
 }
 
 // manifest reads one manifest, trying again when the store gives no answer;

@@ -43,7 +43,7 @@ func (k *Kit) Prove(ctx context.Context, bucket storage.Bucket, opts archive.Ope
 }
 
 func (k *Kit) proveTimeline(ctx context.Context, bucket storage.Bucket, opts archive.OpenOptions, t *Timeline) error {
-	opts.Timeline = t.ID
+	opts.Timeline, opts.Known = t.ID, nil
 	a, err := archive.Open(ctx, bucket, opts)
 	if err != nil {
 		return err
@@ -55,19 +55,36 @@ func (k *Kit) proveTimeline(ctx context.Context, bucket storage.Bucket, opts arc
 	if s.Seq < t.Seq {
 		return k.older(s, t)
 	}
-	want, err := t.hash()
-	if err != nil {
+	if opts.Known, err = t.known(); err != nil {
 		return err
 	}
-	got, err := a.HashAt(ctx, s, t.Seq)
-	if err != nil {
-		return err
+	if a, err = archive.Open(ctx, bucket, opts); err == nil {
+		_, err = a.Load(ctx)
 	}
-	if got != want {
-		return fmt.Errorf("manifest %d of timeline %s has hash %s, the recovery kit of %s has %s: %w: %w",
-			t.Seq, t.ID, got, k.Printed, want, ErrRewritten, chain.ErrDamaged)
+	if errors.Is(err, archive.ErrNotKnown) {
+		return fmt.Errorf("the recovery kit of %s: %w: %w", k.Printed, err, ErrRewritten)
+	}
+	return err
+}
+
+// Known returns what the kit knows of a timeline: an archive that is opened with
+// it holds that, or can't be read. nil when it knows nothing.
+func (k *Kit) Known(timeline chain.TimelineID) *archive.Known {
+	for i := range k.Timelines {
+		if t := &k.Timelines[i]; t.ID == timeline {
+			known, err := t.known()
+			if err != nil {
+				return nil // not reached: Parse has looked
+			}
+			return known
+		}
 	}
 	return nil
+}
+
+func (t *Timeline) known() (*archive.Known, error) {
+	h, err := t.hash()
+	return &archive.Known{Seq: t.Seq, Hash: h}, err
 }
 
 // older says what is missing of a timeline.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -155,7 +154,11 @@ type pinnedKit struct {
 func (c *console) pin(ctx context.Context, name string, bucket storage.Bucket, opts *archive.OpenOptions) error {
 	if c.kit != nil && c.kit.name == name {
 		opts.PinRepo, opts.Timeline = c.kit.Repo, c.kit.Timeline
-		return c.proveKit(ctx, bucket, *opts)
+		older, err := c.proveKit(ctx, bucket, *opts)
+		if !older {
+			opts.Known = c.kit.Known(opts.Timeline)
+		}
+		return err
 	}
 	db, err := c.named(name)
 	if err == nil && db != nil {
@@ -164,16 +167,18 @@ func (c *console) pin(ctx context.Context, name string, bucket storage.Bucket, o
 	return err
 }
 
-func (c *console) proveKit(ctx context.Context, bucket storage.Bucket, opts archive.OpenOptions) error {
-	err := c.kit.Prove(ctx, bucket, opts)
+// proveKit holds an archive against the kit. older says that it ends before
+// what the kit knows, and that this was allowed.
+func (c *console) proveKit(ctx context.Context, bucket storage.Bucket, opts archive.OpenOptions) (older bool, err error) {
+	err = c.kit.Prove(ctx, bucket, opts)
 	if !errors.Is(err, kit.ErrOlder) {
-		return err
+		return false, err
 	}
 	if c.kit.flags.allowOlder {
 		c.warned.Store(true)
 		c.log.Warn("the archive holds less than when the recovery kit was printed", "error", err)
-		return nil
+		return true, nil
 	}
-	return hinted{err, "look for a copy of the archive that holds more; to restore from what is left: tidemark restore --kit " +
-		shell(c.kit.flags.file) + " --allow-older " + strings.Join([]string{shell(c.kit.name), "DEST"}, " ")}
+	return false, hinted{err, "look for a copy of the archive that holds more; to restore from what is left: tidemark restore --kit " +
+		shell(c.kit.flags.file) + " --allow-older " + shell(c.kit.name) + " DEST"}
 }
