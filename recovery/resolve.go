@@ -274,12 +274,8 @@ func (r *resolver) point(ctx context.Context, n change.LSN) (Point, error) {
 	if seg == nil {
 		return Point{LSN: n}, nil
 	}
-	if lostAt(r.s, n) != nil { // a base stands here; what its transaction was is lost
-		p := Point{LSN: n}
-		if seg.Last == n {
-			p.Effective = seg.Effective.To
-		}
-		return p, nil
+	if lostAt(r.s, n) != nil { // a base stands here
+		return lostPoint(seg, n), nil
 	}
 	tx, err := r.txAt(ctx, seg, n)
 	if err != nil {
@@ -290,6 +286,21 @@ func (r *resolver) point(ctx context.Context, n change.LSN) (Point, error) {
 	}
 	rest, err := r.rest(ctx, seg, n)
 	return Point{LSN: n, Tx: tx.ID, Commit: tx.Commit, Effective: tx.Effective, Rest: rest}, err
+}
+
+// lostPoint describes the end of a transaction in a segment that can't be read,
+// as far as its manifest tells: small ones of many are not in it.
+func lostPoint(seg *chain.Segment, n change.LSN) Point {
+	p := Point{LSN: n}
+	if seg.Last == n {
+		p.Effective, p.Commit = seg.Effective.To, seg.Commit.To
+	}
+	for i := range seg.Largest {
+		if t := &seg.Largest[i]; t.Last == n {
+			p.Tx, p.Commit, p.Effective = t.ID, t.Commit, t.Effective
+		}
+	}
+	return p
 }
 
 // rest counts the transactions of a segment after the one that ends at n. It
