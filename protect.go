@@ -25,7 +25,6 @@ type Options struct {
 // Its methods are safe for concurrent use.
 type Protection struct {
 	store    Store
-	archive  *archive.Archive
 	capturer *capture.Capturer
 	stop     context.CancelFunc
 	done     chan struct{} // closed when the capture has ended
@@ -61,12 +60,15 @@ func protect(ctx context.Context, db *embedded.DB, store Store, o Options) (*Pro
 	if _, err := archive.Init(ctx, store, archive.InitOptions{}); err != nil && !errors.Is(err, archive.ErrAlreadyInitialized) {
 		return nil, err
 	}
-	a, err := archive.Open(ctx, store, archive.OpenOptions{PinRepo: o.Repo, Timeline: o.Timeline})
+	if o.Timeline != "" {
+		o.Capture.Timeline = o.Timeline
+	}
+	a, err := archive.Open(ctx, store, archive.OpenOptions{PinRepo: o.Repo})
 	if err != nil {
 		return nil, err
 	}
 	run, stop := context.WithCancel(ctx)
-	p := &Protection{store: store, archive: a, capturer: capture.New(a, db.Source(), o.Capture), stop: stop, done: make(chan struct{}), patience: o.Capture.CloseTimeout}
+	p := &Protection{store: store, capturer: capture.New(a, db.Source(), o.Capture), stop: stop, done: make(chan struct{}), patience: o.Capture.CloseTimeout}
 	if p.patience <= 0 {
 		p.patience = capture.DefaultCloseTimeout
 	}
@@ -81,7 +83,7 @@ func protect(ctx context.Context, db *embedded.DB, store Store, o Options) (*Pro
 }
 
 // Archive returns the archive, to be read: for package history, a plan, a status.
-func (p *Protection) Archive() *archive.Archive { return p.archive }
+func (p *Protection) Archive() *archive.Archive { return p.capturer.Archive() }
 
 // Sync waits until everything that was committed before the call is archived,
 // and returns the LSN up to which it is.
@@ -104,7 +106,7 @@ func (p *Protection) Label(ctx context.Context, name, note string) (change.LSN, 
 	if err != nil {
 		return 0, err
 	}
-	return lsn, p.archive.Label(ctx, chain.Label{Name: name, LSN: lsn, Note: note})
+	return lsn, p.Archive().Label(ctx, chain.Label{Name: name, LSN: lsn, Note: note})
 }
 
 // Done is closed when the protection has ended: after Close, or because it

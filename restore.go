@@ -18,7 +18,8 @@ import (
 // changed. To restore from an archive that is protected at the same time is fine.
 //
 // Errors are those of [restore.Run]: a target that can't be reached is a
-// [*recovery.UnrestorableError], which names the nearest moments that can.
+// [*recovery.UnrestorableError], which names the nearest moments that can; one
+// that means something else in each of several timelines is [restore.ErrAmbiguous].
 func Restore(ctx context.Context, place, dir string, t recovery.Target, o restore.Options) (*restore.Result, error) {
 	dst, err := OpenTarget(dir, embedded.Options{})
 	if err != nil {
@@ -38,6 +39,9 @@ func Restore(ctx context.Context, place, dir string, t recovery.Target, o restor
 func restoreFrom(ctx context.Context, store Store, t recovery.Target, dst driver.Target, o restore.Options) (*restore.Result, error) {
 	a, err := archive.Open(ctx, store, archive.OpenOptions{})
 	if err != nil {
+		return nil, err
+	}
+	if a, err = restore.Choose(ctx, a, t); err != nil {
 		return nil, err
 	}
 	return restore.Run(ctx, a, t, dst, o)

@@ -151,6 +151,12 @@ func (r *run) publishBase(work context.Context) {
 	})
 }
 
+// giveUpBase abandons the base; who asked for it may still get another.
+func (r *run) giveUpBase() {
+	r.snapshots = append(r.snapshots, r.base.request)
+	r.stopBase()
+}
+
 // stopBase abandons the base, if it is not written, and closes the view.
 func (r *run) stopBase() {
 	b := r.base
@@ -166,7 +172,7 @@ func (r *run) startBase(work context.Context, q request, view driver.Snapshot) {
 	ctx, cancel := context.WithCancel(work)
 	b := &base{request: q, view: view, cancel: cancel, done: make(chan struct{})}
 	r.base = b
-	w := baseWriter{archive: r.archive, view: view, runBytes: r.o.RunBytes}
+	w := baseWriter{archive: r.session.Archive(), view: view, runBytes: r.o.RunBytes}
 	go func() {
 		b.err = r.retry(ctx, "store a snapshot", func(ctx context.Context) (err error) {
 			b.section, err = w.write(ctx)

@@ -40,8 +40,13 @@ type Options struct {
 	Takeover   bool          // claim over an epoch that is neither closed nor stale
 	StaleAfter time.Duration // an open epoch silent for this long may be claimed; default 60 s
 
-	Log *slog.Logger       // default: none
-	Now func() change.Time // the source's clock; default this machine's
+	Timeline chain.TimelineID // capture into this one, which is there or is begun; default: the one of the database
+	Fork     bool             // a database whose history went apart from what was captured begins a timeline of its own
+	NoGap    bool             // end with driver.ErrLogLost when the source lost its log, rather than declare a gap
+
+	Notify func(Event)        // told of what a person should know; default: nobody. It must not block
+	Log    *slog.Logger       // default: none
+	Now    func() change.Time // the source's clock; default this machine's
 }
 
 func (o Options) withDefaults() Options {
@@ -103,12 +108,22 @@ func New(a *archive.Archive, src driver.Source, o Options) *Capturer {
 // epoch and returns nil. It may be called once. Store failures, at the start
 // too, are retried for as long as ctx and then CloseTimeout last. After an
 // error of the source, what was read before it is published and the epoch is
-// closed all the same. When ctx ends before the epoch is claimed, its error is
-// returned. Otherwise the error wraps
+// closed all the same.
+//
+// The timeline is the database's own: the one that it was captured into before.
+// A database that was restored from this archive begins one where it was
+// restored. Where the source has lost its log, Run declares a gap, takes a new
+// base and goes on, unless NoGap is set.
+//
+// When ctx ends before the epoch is claimed, its error is returned. Otherwise
+// the error wraps
 //   - chain.ErrFenced when another capturer claimed the timeline,
 //   - chain.ErrLocked when another holds it and takes no pause,
 //   - driver.ErrDiverged when the archive's history is not the source's,
 //   - driver.ErrLogLost when the source dropped its log before it was archived,
+//   - driver.ErrTruncated when the archive no longer holds what was archived
+//     and the source can't put it back,
+//   - archive.ErrTimelineTaken, archive.ErrNoTimeline for a timeline that can't be had,
 //   - ErrUnfinished when CloseTimeout was not enough,
 //   - what the source or, in the end, the store failed with.
 func (c *Capturer) Run(ctx context.Context) error {
@@ -117,72 +132,96 @@ func (c *Capturer) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("identify the source: %w", err)
 	}
-	var ch driver.Changes
-	var session *archive.Session
-	err = c.retry(ctx, "start to capture", func(ctx context.Context) (err error) {
-		ch, session, err = c.claim(ctx, id)
-		return err
-	})
-	if err != nil {
-		return err
+	var before *run
+	for {
+		r, err := c.start(ctx, id)
+		if err != nil {
+			return err
+		}
+		r.takeOver(before)
+		began := r.read
+		err = r.loop(ctx)
+		if e := r.changes.Close(); e != nil {
+			err = errors.Join(err, fmt.Errorf("close the source's log: %w", e))
+		}
+		goesOn := errors.Is(err, driver.ErrLogLost) && !c.o.NoGap && ctx.Err() == nil && !errors.Is(err, ErrUnfinished)
+		if !goesOn || before != nil && began == r.read && began == before.read {
+			return err
+		}
+		before = r
 	}
-	c.claimed.Store(session)
-	r := newRun(c, ch, session)
-	c.o.Log.Info("capturing", "epoch", session.Epoch(), "lsn", r.read.LSN)
-	err = r.loop(ctx)
-	if e := ch.Close(); e != nil {
-		err = errors.Join(err, fmt.Errorf("close the source's log: %w", e))
-	}
-	return err
 }
 
-// claim starts an epoch and opens the source's log at the archive's end. The
-// log is opened first, because only the source can tell whether that end is
-// part of its own history.
-func (c *Capturer) claim(ctx context.Context, id driver.Identity) (ch driver.Changes, session *archive.Session, err error) {
-	session, err = c.archive.Claim(ctx, archive.ClaimOptions{
-		Source:     chain.Source{Kind: id.Kind, System: id.System},
+// start claims the timeline and opens the source's log.
+func (c *Capturer) start(ctx context.Context, id driver.Identity) (r *run, err error) {
+	err = c.retry(ctx, "start to capture", func(ctx context.Context) error {
+		for {
+			at, err := c.choose(ctx, id)
+			if err != nil {
+				return err
+			}
+			ch, session, err := c.claim(ctx, id, at)
+			if errors.Is(err, errClaimed) {
+				continue // another was first in the timeline that had just begun
+			}
+			if err != nil {
+				return err
+			}
+			c.claimed.Store(session)
+			r = newRun(c, ch, session)
+			return nil
+		}
+	})
+	if err == nil {
+		c.o.Log.Info("capturing", "timeline", r.session.Archive().Timeline(), "epoch", r.session.Epoch(), "lsn", r.read.LSN)
+	}
+	return r, err
+}
+
+// errClaimed says that a timeline belongs to another database by now.
+var errClaimed = errors.New("another database has claimed the timeline")
+
+// claim starts an epoch and opens the source's log at the archive's end, or
+// after it when what follows is lost. The log is opened first, because only the
+// source can tell whether that end is part of its own history.
+func (c *Capturer) claim(ctx context.Context, id driver.Identity, at choice) (ch driver.Changes, session *archive.Session, err error) {
+	self := chain.Source{Kind: id.Kind, System: id.System}
+	var after *detour // nil: the source goes on at the archive's end
+	session, err = at.archive.Claim(ctx, archive.ClaimOptions{
+		Source:     self,
 		Holder:     holder(),
 		Takeover:   c.o.Takeover,
 		StaleAfter: c.o.StaleAfter,
-		Mark: func(ctx context.Context, s *chain.State) (driver.Mark, error) {
+		Mark: func(ctx context.Context, s *chain.State) (mark driver.Mark, err error) {
 			if ch != nil { // the archive moved on since
 				if err := ch.Close(); err != nil {
 					return driver.Mark{}, err
 				}
 				ch = nil
 			}
-			mark, err := c.resumeMark(ctx, s, id)
-			if err != nil {
-				return mark, &sourceError{err}
+			switch {
+			case s.Source != chain.Source{} && s.Source != self:
+				return mark, &sourceError{errClaimed}
+			case !s.Started:
+				if mark, err = c.source.Start(ctx); err != nil {
+					return mark, &sourceError{fmt.Errorf("find the start of the source's log: %w", err)}
+				}
+			case at.mark != nil && at.mark.LSN == s.Last && s.Position == "":
+				mark = *at.mark
+			default:
+				mark = endOf(s)
 			}
-			if ch, err = c.source.Changes(ctx, mark); err != nil {
-				return mark, &sourceError{fmt.Errorf("open the source's log after LSN %d: %w", mark.LSN, err)}
-			}
-			return mark, nil
+			ch, after, err = c.open(ctx, s, mark)
+			return mark, err
 		},
 	})
+	if err == nil && after != nil {
+		err = c.declare(ctx, session, after)
+	}
 	if err != nil && ch != nil {
 		err = errors.Join(err, ch.Close())
 	}
 	return ch, session, err
-}
-
-// resumeMark returns the archive's end as a mark of the source.
-func (c *Capturer) resumeMark(ctx context.Context, s *chain.State, id driver.Identity) (driver.Mark, error) {
-	if !s.Started {
-		mark, err := c.source.Start(ctx)
-		if err != nil {
-			return mark, fmt.Errorf("find the start of the source's log: %w", err)
-		}
-		return mark, nil
-	}
-	if s.Source.Kind != id.Kind || s.Source.System != id.System {
-		return driver.Mark{}, fmt.Errorf("the archive holds the history of %s database %s, the source is %s database %s; "+
-			"a restored or copied database needs an archive of its own: %w",
-			s.Source.Kind, s.Source.System, id.Kind, id.System, driver.ErrDiverged)
-	}
-	return driver.Mark{LSN: s.Last, LogHash: s.LogHash, Position: s.Position}, nil
 }
 
 // holder tells people who holds an epoch.

@@ -83,6 +83,22 @@ func (s *fakeSource) last() change.LSN {
 func (s *fakeSource) commit(records ...change.Record) change.LSN {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.add(records...)
+}
+
+// lose commits n transactions of one row each and loses the log up to there.
+func (s *fakeSource) lose(n int) change.LSN {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for range n {
+		s.add(insert(1, int64(s.last())+1, "lost"))
+	}
+	s.kept, s.start = s.last(), s.last()
+	return s.last()
+}
+
+// add is commit for a caller that holds mu.
+func (s *fakeSource) add(records ...change.Record) change.LSN {
 	tx := &change.Tx{ID: change.TxID(len(s.txs) + 1), Commit: s.clock(), Records: records}
 	for i := range records {
 		records[i].LSN = s.last() + 1 + change.LSN(i)
@@ -265,6 +281,10 @@ func (c *fakeChanges) Next(ctx context.Context) (*change.Tx, error) {
 			c.pieces = c.pieces[1:]
 			c.s.mu.Unlock()
 			return tx, nil
+		}
+		if c.s.kept > 0 && c.next < len(c.s.txs) && c.s.txs[c.next].Last() <= c.s.kept {
+			c.s.mu.Unlock()
+			return nil, driver.ErrLogLost
 		}
 		if c.next < len(c.s.txs) {
 			tx := *c.s.txs[c.next]

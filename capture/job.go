@@ -80,7 +80,7 @@ func isSourceError(err error) bool {
 
 // final lists what no further attempt can change.
 var final = []error{chain.ErrFenced, chain.ErrLocked, chain.ErrBroken, chain.ErrDamaged, chain.ErrManifest,
-	archive.ErrNotArchive, chain.ErrVersion, chain.ErrWrongRepo}
+	archive.ErrNotArchive, archive.ErrNoTimeline, archive.ErrTimelineTaken, chain.ErrVersion, chain.ErrWrongRepo}
 
 func isFinal(err error) bool {
 	return isSourceError(err) || slices.ContainsFunc(final, func(f error) bool { return errors.Is(err, f) })

@@ -53,9 +53,9 @@ func newRun(c *Capturer, ch driver.Changes, session *archive.Session) *run {
 	if n := len(s.Checkpoints); n > 0 {
 		r.checkpoint += s.Checkpoints[n-1].Body.Last
 	}
-	if s.Start > 0 && len(s.Snapshots) == 0 {
-		// The archive starts in the middle of a history: nothing can be
-		// restored before it has a base.
+	if needsBase(s) {
+		// The log starts in the middle of a history, or goes on after a gap:
+		// nothing can be restored from there on before it has a base.
 		r.snapshots = append(r.snapshots, request{ctx: context.Background(), snapshot: true, own: true, reply: make(chan reply, 1)})
 	}
 	return r
@@ -87,7 +87,7 @@ func (r *run) loop(ctx context.Context) error {
 		<-r.job.done
 	}
 	if r.base != nil {
-		r.stopBase()
+		r.giveUpBase()
 	}
 	return err
 }
@@ -95,7 +95,7 @@ func (r *run) loop(ctx context.Context) error {
 // resume acknowledges what an earlier capturer may have published without
 // coming to say so.
 func (r *run) resume(work context.Context) error {
-	if r.session.State().Segments.Len() == 0 {
+	if s := r.session.State(); s.Segments.Len() == 0 || needsBase(s) {
 		return nil
 	}
 	return r.acknowledge(work)
@@ -110,7 +110,7 @@ func (r *run) acknowledge(work context.Context) error {
 }
 
 func (r *run) receipt() driver.Receipt {
-	return driver.Receipt{Archive: string(r.archive.Identity().Repo), Timeline: string(r.archive.Timeline()), Mark: r.published}
+	return driver.Receipt{Archive: string(r.session.Archive().Identity().Repo), Timeline: string(r.session.Archive().Timeline()), Mark: r.published}
 }
 
 // turn is the loop proper.
@@ -308,7 +308,7 @@ func (r *run) flush(ctx, work context.Context) error {
 	}
 	r.open = nil
 	r.covered = s.section.CoveredUntil
-	r.start(work, "publish segment", func(ctx context.Context) error { return s.publish(ctx, r.archive, r.session) },
+	r.start(work, "publish segment", func(ctx context.Context) error { return s.publish(ctx, r.session.Archive(), r.session) },
 		func(ctx context.Context) error {
 			r.published = s.mark
 			return r.acknowledge(ctx)
@@ -336,7 +336,7 @@ func (r *run) spool(ctx, work context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.start(work, "store a part of a large transaction", func(ctx context.Context) error { return p.store(ctx, r.archive) }, nil)
+	r.start(work, "store a part of a large transaction", func(ctx context.Context) error { return p.store(ctx, r.session.Archive()) }, nil)
 	r.job.quiet = true
 	return nil
 }
@@ -356,7 +356,7 @@ func (r *run) publishCoverage(work context.Context) {
 // archive cheaply. Captures can do without: a failure is not tried again soon.
 func (r *run) publishCheckpoint(work context.Context) {
 	r.start(work, "publish checkpoint", func(ctx context.Context) error {
-		if _, err := r.archive.Checkpoint(ctx, r.o.CheckpointEvery); err != nil {
+		if _, err := r.session.Archive().Checkpoint(ctx, r.o.CheckpointEvery); err != nil {
 			r.o.Log.Warn("no checkpoint this time", "error", err)
 		}
 		return nil
@@ -381,7 +381,7 @@ func (r *run) finish(work context.Context, cover bool) error {
 	}
 	err := settle()
 	if err == nil && r.base != nil && !r.base.written() {
-		r.stopBase()
+		r.giveUpBase()
 	}
 	if r.open.inside() { // the source keeps all of it
 		r.open = nil

@@ -69,7 +69,7 @@ func TestAnotherDatabase(t *testing.T) {
 		copied.create(1)
 		refused := func(want error, message string) {
 			t.Helper()
-			err := w.capture(Options{}).wait()
+			err := w.capture(Options{NoGap: true}).wait()
 			wantError(t, err, want)
 			if !strings.Contains(err.Error(), message) {
 				t.Errorf("error is %v, want %q in it", err, message)
@@ -85,17 +85,54 @@ func TestAnotherDatabase(t *testing.T) {
 		copied.id = own.id // a copy that went its own way
 		copied.txs[0].Commit++
 		copied.hashes[1] = change.LogHash(change.Hash{}, change.AppendTx(nil, copied.txs[0]))
-		refused(driver.ErrDiverged, "open the source's log after LSN 1")
+		refused(driver.ErrDiverged, "does not go on from there (LSN 1): it was copied or rolled back")
 
 		copied = newFakeSource() // rolled back
 		w.src = copied
-		refused(driver.ErrDiverged, "open the source's log after LSN 1")
+		refused(driver.ErrDiverged, "does not go on from there (LSN 1): it was copied or rolled back")
 
 		w.src = own
 		own.fill(5, 10)
 		own.kept = 3
 		refused(driver.ErrLogLost, "open the source's log after LSN 1")
 	})
+}
+
+// A source that loses its log while it is captured: what was read is archived,
+// then a gap and a base, and then what follows; who waits for a sync gets it.
+func TestLogLostAndGoneOn(t *testing.T) {
+	for _, noGap := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.src.onAck = nil
+			var events []Event
+			c := w.capture(Options{NoGap: noGap, Notify: func(e Event) { events = append(events, e) }})
+			c.sync()
+			first := w.src.fill(3, 10)
+			last := w.src.lose(2)
+			if noGap {
+				wantError(t, c.wait(), driver.ErrLogLost)
+				return
+			}
+			if m := c.sync(); m.LSN != last {
+				t.Errorf("in sync at LSN %d, the source ends at %d", m.LSN, last)
+			}
+			s := w.load()
+			if len(s.Gaps) != 1 || s.Gaps[0].Body.First > first+1 || s.Gaps[0].Body.Last != last || len(s.Snapshots) != 1 || s.Snapshots[0].Body.LSN < last {
+				t.Errorf("gaps %+v, bases %+v", s.Gaps, s.Snapshots)
+			}
+			if len(events) != 1 || events[0].Kind != EventGap {
+				t.Errorf("events %v", events)
+			}
+			w.src.fill(2, 10)
+			c.sync()
+			c.stop()
+			if s := w.load(); s.Last != w.src.end() || s.EpochOpen {
+				t.Errorf("the archive ends at LSN %d, the source at %d", s.Last, w.src.end())
+			}
+			w.src.checkClosed(t)
+		})
+	}
 }
 
 // The source loses its log, or turns out to be another, while it is captured.

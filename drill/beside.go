@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/capture"
 )
 
@@ -18,7 +17,7 @@ type Schedule struct {
 // Beside rehearses restores while c captures into a, until ctx ends; it then
 // returns nil. Each outcome is told: a result, or nil and what kept the drill
 // or the reading of evidence from being carried out. Neither ends anything.
-func Beside(ctx context.Context, c *capture.Capturer, a *archive.Archive, when Schedule, o Options, tell func(*Result, error)) error {
+func Beside(ctx context.Context, c *capture.Capturer, when Schedule, o Options, tell func(*Result, error)) error {
 	drills, stop := every(when.Drill)
 	defer stop()
 	digests, stop := every(when.Digest)
@@ -35,7 +34,7 @@ func Beside(ctx context.Context, c *capture.Capturer, a *archive.Archive, when S
 			rehearse = true
 		}
 		if _, err = c.Digest(ctx); err == nil && rehearse {
-			r, err = Run(ctx, a, o)
+			r, err = Run(ctx, c.Archive(), o)
 		}
 		if errors.Is(err, capture.ErrStopped) || ctx.Err() != nil {
 			return nil

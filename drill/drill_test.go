@@ -384,7 +384,7 @@ func TestBeside(t *testing.T) {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		ok, err := 0, error(nil)
-		e := drill.Beside(ctx, c, w.a, drill.Schedule{Drill: 20 * time.Millisecond, Digest: 5 * time.Millisecond}, drill.Options{Dir: t.TempDir()},
+		e := drill.Beside(ctx, c, drill.Schedule{Drill: 20 * time.Millisecond, Digest: 5 * time.Millisecond}, drill.Options{Dir: t.TempDir()},
 			func(r *drill.Result, failed error) {
 				if failed != nil || !r.OK || !r.Independent {
 					err = fmt.Errorf("%+v: %w", r, failed)

@@ -174,5 +174,10 @@ func (db *DB) takeReceipt(r driver.Receipt) error {
 	default:
 		db.lagging.ack(r.LSN)
 	}
-	return nil
+	if same {
+		return nil
+	}
+	// A capture goes on in the timeline of the last receipt: that one should
+	// outlast a crash at once.
+	return db.saveReceipt()
 }

@@ -52,7 +52,7 @@ func (s *source) Identity(context.Context) (driver.Identity, error) {
 		origin := *r.Origin
 		id.Restored = &origin
 	}
-	if r := s.retain.identity.Acked; r != nil {
+	if r := s.retain.receipt(); r != nil {
 		kept := *r
 		id.Acked = &kept
 	}

@@ -20,6 +20,7 @@ type Query struct {
 	From, To   change.Time // effective times, both included; 0 leaves a side open
 	Collection string      // by name, in whatever incarnation; "" for any
 	Op         change.Op   // 0 for any
+	After      change.LSN  // only what comes after it; with where a timeline forked: what is its own
 	MinRows    int64       // at least so many records of that collection and operation; at least 1
 }
 
@@ -48,6 +49,9 @@ func Find(ctx context.Context, a *archive.Archive, s *chain.State, q Query) iter
 				return
 			}
 			body := &seg.Body
+			if body.Last <= q.After {
+				return
+			}
 			if (q.To != 0 && body.Effective.From > q.To) || q.count(ids, body.Counts) < q.MinRows {
 				continue
 			}
@@ -62,7 +66,7 @@ func Find(ctx context.Context, a *archive.Archive, s *chain.State, q Query) iter
 				}
 			}
 			for _, size := range slices.Backward(sizes) {
-				if (q.To != 0 && size.Effective > q.To) || (q.From != 0 && size.Effective < q.From) {
+				if (q.To != 0 && size.Effective > q.To) || (q.From != 0 && size.Effective < q.From) || size.Last <= q.After {
 					continue
 				}
 				if n := q.count(ids, size.Counts); n >= q.MinRows && !yield(Transaction{size, n}, nil) {

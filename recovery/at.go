@@ -22,8 +22,8 @@ type AtOptions struct {
 	// PartBytes is about how large a range is; default as large as Parts allows.
 	PartBytes int64
 	// Done are ranges of rows that are not wanted any more, in order.
-	Done []merge.Range
-	Fetch   int    // packs and blocks to be read at once; default 2×GOMAXPROCS, at least 4
+	Done  []merge.Range
+	Fetch int // packs and blocks to be read at once; default 2×GOMAXPROCS, at least 4
 	// Collections to yield; nil yields all. The log is proved as a whole.
 	Collections []change.CollectionID
 	// Progress, when set, is called from one goroutine while the log is read,

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,9 @@ import (
 type captureFlags struct {
 	once       bool
 	takeover   bool
+	timeline   string
+	fork       bool
+	noGap      bool
 	flushBytes byteFlag
 	flushAge   time.Duration
 	coverage   time.Duration
@@ -30,9 +34,10 @@ type captureFlags struct {
 
 // captured is what capture reports at its end.
 type captured struct {
-	LSN      change.LSN `json:"lsn"`
-	Segments int        `json:"segments"`
-	Bases    int        `json:"snapshots"`
+	Timeline chain.TimelineID `json:"timeline"`
+	LSN      change.LSN       `json:"lsn"`
+	Segments int              `json:"segments"`
+	Bases    int              `json:"snapshots"`
 }
 
 func newCapture(c *console) *cobra.Command {
@@ -42,6 +47,11 @@ func newCapture(c *console) *cobra.Command {
 		Short: "Copy a database's changes into an archive as they happen",
 		Long: `Copy a database's changes into an archive until interrupted (Ctrl-C or SIGTERM),
 then close in good order. With --once, stop when all that was there is archived.
+
+A database that was restored from the archive goes on in a timeline of its own,
+from where it was restored; so does a copy, or one that was rolled back, but only
+with --fork: without it, it is refused. Where the database has lost its log, a gap
+is declared and a new snapshot taken; the exit code is 3 then.
 
 Only one process can have an embedded database open: an application archives its
 own with the library (package capture), and this command is for databases that
@@ -62,6 +72,9 @@ func (f *captureFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	f.set = fl
 	fl.BoolVar(&f.takeover, "takeover", false, "capture although another capturer seems to be at work (make sure that it is gone)")
+	fl.StringVar(&f.timeline, "timeline", "", "capture into this timeline, which is there or is begun (default: the database's own)")
+	fl.BoolVar(&f.fork, "fork", false, "if this is a copy, or was rolled back: go on in a timeline of its own")
+	fl.BoolVar(&f.noGap, "no-gap", false, "stop where the database has lost its log, rather than declare a gap")
 	fl.Var(&f.flushBytes, "flush-bytes", "publish when so many bytes are waiting")
 	fl.DurationVar(&f.flushAge, "flush-age", time.Second, "publish when a change has waited this long")
 	fl.DurationVar(&f.coverage, "coverage-every", 10*time.Second, "while nothing changes, say so this often")
@@ -85,7 +98,20 @@ func (f *captureFlags) configured(db *config.Database) {
 }
 
 func (f *captureFlags) options(c *console) capture.Options {
-	return capture.Options{FlushBytes: int64(f.flushBytes), FlushAge: f.flushAge, CoverageEvery: f.coverage, Takeover: f.takeover, Log: c.log}
+	return capture.Options{Timeline: chain.TimelineID(f.timeline), Fork: f.fork, NoGap: f.noGap, Notify: c.captureEvent,
+		FlushBytes: int64(f.flushBytes), FlushAge: f.flushAge, CoverageEvery: f.coverage, Takeover: f.takeover, Log: c.log}
+}
+
+// captureEvent tells of what happened to a capture. What was lost makes it end
+// with the exit code for warnings.
+func (c *console) captureEvent(e capture.Event) {
+	if e.Warning {
+		c.warned.Store(true)
+	}
+	c.printf("%s\n", e)
+	if err := c.emit("capture_event", e); err != nil {
+		c.log.Error("print an event", "error", err)
+	}
 }
 
 func runCapture(ctx context.Context, c *console, dbName, archiveName string, f captureFlags) error {
@@ -96,12 +122,16 @@ func runCapture(ctx context.Context, c *console, dbName, archiveName string, f c
 			}
 			return nil
 		}
-		return c.beside(ctx, cap, a, f.beside)
+		return c.beside(ctx, cap, f.beside)
 	}, func(a *archive.Archive) error {
 		s := a.State()
-		c.printf("archived through LSN %d: %s, %s\n", s.Last,
+		in := ""
+		if s.Timeline != chain.MainTimeline {
+			in = fmt.Sprintf(" of timeline %s", s.Timeline)
+		}
+		c.printf("archived through LSN %d%s: %s, %s\n", s.Last, in,
 			plural(int64(s.Segments.Len()), "segment", "segments"), plural(int64(len(s.Snapshots)), "snapshot", "snapshots"))
-		return c.emit("capture", captured{LSN: s.Last, Segments: s.Segments.Len(), Bases: len(s.Snapshots)})
+		return c.emit("capture", captured{Timeline: s.Timeline, LSN: s.Last, Segments: s.Segments.Len(), Bases: len(s.Snapshots)})
 	})
 }
 
@@ -129,9 +159,14 @@ func (c *console) withCapturer(ctx context.Context, dbName, archiveName string, 
 	cap := capture.New(a, db.Source(), f.options(c))
 	err = cap.While(ctx, func(ctx context.Context) error { return fn(ctx, cap, a) })
 	err = withTry(err, chain.ErrLocked, "stop the other capturer; if it is gone for good, add --takeover")
-	err = withTry(err, driver.ErrDiverged, "tidemark init another archive for this database")
+	if errors.As(err, new(*capture.ApartError)) {
+		err = hinted{err, fmt.Sprintf("tidemark capture --fork %s %s", shell(dbName), shell(archiveName))}
+	}
+	if !errors.As(err, new(hinted)) {
+		err = withTry(err, driver.ErrDiverged, "tidemark init another archive for this database")
+	}
 	if err != nil {
 		return damaged(err, archiveName)
 	}
-	return after(a)
+	return after(cap.Archive())
 }

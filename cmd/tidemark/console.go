@@ -37,6 +37,8 @@ type console struct {
 	jobResult  string // see did
 	jobFigures numbers
 
+	timeline string // named by --timeline, or chosen; "" for none
+
 	ready    bool // the command line was accepted
 	terminal bool // errs is a terminal
 	log      *slog.Logger

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/capture"
 	"github.com/tidemarkdb/tidemark/drill"
 	"github.com/tidemarkdb/tidemark/job"
@@ -94,7 +93,7 @@ func runDrill(ctx context.Context, c *console, name string, f drillFlags) (err e
 	case errors.Is(err, drill.ErrBehind):
 		return hinted{err, fmt.Sprintf("tidemark capture --once %s %s", shell(f.source), shell(name))}
 	}
-	return damaged(nearest(err, name), name)
+	return damaged(c.nearest(err, name), name)
 }
 
 // printDrill reports how a drill went.
@@ -134,9 +133,9 @@ func (f *besideFlags) add(cmd *cobra.Command) {
 }
 
 // beside drills beside a capture until ctx ends.
-func (c *console) beside(ctx context.Context, cap *capture.Capturer, a *archive.Archive, f besideFlags) error {
+func (c *console) beside(ctx context.Context, cap *capture.Capturer, f besideFlags) error {
 	when := drill.Schedule{Drill: f.drill, Digest: f.digest}
-	return drill.Beside(ctx, cap, a, when, drill.Options{Fatal: lastWords}, func(r *drill.Result, err error) {
+	return drill.Beside(ctx, cap, when, drill.Options{Fatal: lastWords}, func(r *drill.Result, err error) {
 		switch {
 		case err == nil:
 			c.log.Info("drill ok", "lsn", r.LSN, "independent", r.Independent, "rows", r.Rows, "rto", span(r.RTO()))

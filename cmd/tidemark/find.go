@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/history"
@@ -21,14 +22,15 @@ type findFlags struct {
 
 // found is a transaction as --json prints it.
 type found struct {
-	Time       change.Time `json:"effective"`
-	Commit     change.Time `json:"commit"`
-	First      change.LSN  `json:"lsn_start"`
-	Last       change.LSN  `json:"lsn_end"`
-	Tx         change.TxID `json:"transaction"`
-	Rows       int64       `json:"rows"`
-	What       []foundIn   `json:"what"`
-	JustBefore string      `json:"just_before"` // a target
+	Timeline   chain.TimelineID `json:"timeline"`
+	Time       change.Time      `json:"effective"`
+	Commit     change.Time      `json:"commit"`
+	First      change.LSN       `json:"lsn_start"`
+	Last       change.LSN       `json:"lsn_end"`
+	Tx         change.TxID      `json:"transaction"`
+	Rows       int64            `json:"rows"`
+	What       []foundIn        `json:"what"`
+	JustBefore string           `json:"just_before"` // a target
 }
 
 type foundIn struct {
@@ -92,36 +94,101 @@ func runFind(ctx context.Context, c *console, name string, f findFlags) error {
 	if q.To != 0 && q.To < q.From {
 		return usageError{errors.New("--until is before --since")}
 	}
-	a, s, err := c.openState(ctx, name)
-	if err != nil {
+	l := &finding{c: c, f: f, q: q}
+	if err := l.timelines(ctx, name); err != nil {
 		return err
-	}
-	names := history.Names(s)
-	t := newTable(c.heading("TIME"), "LSN>", "TX>", "ROWS>", "WHAT", "JUST BEFORE")
-	n, more := 0, false
-	for tx, err := range history.Find(ctx, a, s, q) {
-		if err != nil {
-			return err
-		}
-		if more = f.limit > 0 && n == f.limit; more {
-			break
-		}
-		n++
-		r := describe(&tx, names)
-		if err := c.emit("transaction", r); err != nil {
-			return err
-		}
-		t.add(c.stamp(r.Time), r.Last.String(), count(int64(r.Tx)), count(r.Rows), r.words(), r.JustBefore)
 	}
 	switch {
 	case c.json:
-	case n == 0:
+	case l.n == 0:
 		c.printf("no such transaction\n")
 	default:
-		t.print(c.out)
+		l.table.print(c.out)
 	}
-	if more {
+	if l.more {
 		c.notef("There are more; see them with --limit 0.\n")
+	}
+	return nil
+}
+
+// finding gathers what is found.
+type finding struct {
+	c     *console
+	f     findFlags
+	q     history.Query
+	table *table
+	n     int
+	more  bool
+}
+
+// timelines looks in the timeline that was named, or else in every one: what
+// they have in common is found once, where it was written.
+func (l *finding) timelines(ctx context.Context, name string) error {
+	c := l.c
+	a, err := c.openArchive(ctx, name, false)
+	if err != nil {
+		return err
+	}
+	var all []*archive.Branch
+	if c.timeline == "" && a.Timeline() == chain.MainTimeline {
+		if all, err = a.Timelines(ctx); err != nil {
+			return damaged(err, name)
+		}
+	} else {
+		s, err := a.Load(ctx)
+		if err != nil {
+			return damaged(noTimeline(err, name), name)
+		}
+		all = []*archive.Branch{{Timeline: a.Timeline(), Archive: a, State: s}}
+	}
+	head := []string{c.heading("TIME"), "LSN>", "TX>", "ROWS>", "WHAT", "JUST BEFORE"}
+	if len(all) > 1 {
+		head = append(head, "TIMELINE")
+	}
+	l.table = newTable(head...)
+	unknown := 0
+	for _, b := range all {
+		if b.Err != nil {
+			return damaged(b.Err, name)
+		}
+		err := l.find(ctx, b, len(all) > 1)
+		if errors.Is(err, history.ErrNoCollection) && len(all) > 1 {
+			if unknown++; unknown < len(all) {
+				continue // perhaps another timeline knows it
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// find looks in one timeline.
+func (l *finding) find(ctx context.Context, b *archive.Branch, several bool) error {
+	q := l.q
+	if several && b.State.Parent != nil {
+		q.After = b.State.Parent.LSN
+	}
+	names := history.Names(b.State)
+	for tx, err := range history.Find(ctx, b.Archive, b.State, q) {
+		if err != nil {
+			return err
+		}
+		if l.more = l.more || l.f.limit > 0 && l.n == l.f.limit; l.more {
+			break
+		}
+		l.n++
+		r := describe(&tx, names)
+		r.Timeline = b.Timeline
+		if err := l.c.emit("transaction", r); err != nil {
+			return err
+		}
+		row := []string{l.c.stamp(r.Time), r.Last.String(), count(int64(r.Tx)), count(r.Rows), r.words(), r.JustBefore}
+		if several {
+			row = append(row, string(b.Timeline))
+		}
+		l.table.add(row...)
 	}
 	return nil
 }

@@ -49,7 +49,7 @@ func runLabel(ctx context.Context, c *console, name, label, at, note string) err
 	}
 	point, err := recovery.Resolve(ctx, a.Bucket(), s, target)
 	if err != nil {
-		return nearest(err, name)
+		return c.nearest(err, name)
 	}
 	l := chain.Label{Name: label, LSN: point.LSN, Note: note}
 	if err := a.Label(ctx, l); err != nil {

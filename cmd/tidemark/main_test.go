@@ -42,6 +42,7 @@ func TestMain(m *testing.M) {
 //	capturing ARCHIVE              waits until a capturer holds the archive
 //	losing ARCHIVE N               declares a gap of N records and takes an empty base after it
 //	forking ARCHIVE CHILD LSN      begins a timeline, as a restored database does
+//	loselog DB                     makes a database give up its log, as one does that lags behind
 //	judged ARCHIVE HOW             records a verification or a drill that went well or badly
 //	until FILE REGEXP              waits until the file matches
 //	parts DIR N                    waits until an unfinished restore has N finished parts
@@ -62,6 +63,7 @@ func TestScripts(t *testing.T) {
 			"parts":     parts,
 			"csv":       csvFile,
 			"losing":    losing,
+			"loselog":   loseLog,
 			"judged":    judged,
 			"forking":   forking,
 			"until":     until,

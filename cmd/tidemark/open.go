@@ -5,13 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+
+	"github.com/spf13/cobra"
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/config"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
+	"github.com/tidemarkdb/tidemark/recovery"
+	"github.com/tidemarkdb/tidemark/restore"
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
@@ -101,6 +106,9 @@ func (c *console) openArchive(ctx context.Context, name string, write bool) (*ar
 	if err := c.pin(ctx, name, bucket, &opts); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	if c.timeline != "" {
+		opts.Timeline = chain.TimelineID(c.timeline)
+	}
 	a, err := archive.Open(ctx, bucket, opts)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, c.misspelt(err, name))
@@ -115,7 +123,51 @@ func (c *console) openState(ctx context.Context, name string) (*archive.Archive,
 		return nil, nil, err
 	}
 	s, err := a.Load(ctx)
-	return a, s, damaged(err, name)
+	return a, s, damaged(noTimeline(err, name), name)
+}
+
+// noTimeline adds the way to see the timelines to an error that says that there
+// is none of a name.
+func noTimeline(err error, name string) error {
+	return withTry(err, archive.ErrNoTimeline, "tidemark timeline "+shell(name))
+}
+
+// timelineFlag gives commands that read an archive the flag that names a timeline.
+func (c *console) timelineFlag(root *cobra.Command, names ...string) {
+	for _, cmd := range root.Commands() {
+		if slices.Contains(names, cmd.Name()) {
+			cmd.Flags().StringVar(&c.timeline, "timeline", "", "the timeline to look at, of several (see \"tidemark timeline ARCHIVE\")")
+		}
+	}
+}
+
+// onTimeline is the flag for a command line that a person may paste.
+func (c *console) onTimeline() string {
+	if c.timeline == "" {
+		return ""
+	}
+	return " --timeline " + shell(c.timeline)
+}
+
+// choose opens an archive for reading at the timeline that a target means: the
+// one that was named or, when none was, the one that it leads to in all of them.
+func (c *console) choose(ctx context.Context, name string, target recovery.Target) (*archive.Archive, error) {
+	a, err := c.openArchive(ctx, name, false)
+	if err != nil || c.timeline != "" || c.kit != nil || a.Timeline() != chain.MainTimeline {
+		return a, err
+	}
+	if a, err = restore.Choose(ctx, a, target); err != nil {
+		var several *restore.AmbiguousError
+		if errors.As(err, &several) {
+			last := several.Leads[len(several.Leads)-1]
+			err = hinted{err, fmt.Sprintf("tidemark plan %s --to %s --timeline %s", shell(name), shell(target.String()), last.Timeline)}
+		}
+		return nil, err
+	}
+	if s := a.State(); s.Parent != nil || len(s.Pins) > 0 {
+		c.timeline = string(s.Timeline)
+	}
+	return a, nil
 }
 
 // damaged adds the way to see all the damage to an error that tells of some.

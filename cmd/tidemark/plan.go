@@ -126,7 +126,7 @@ func runPlan(ctx context.Context, c *console, name, dest string, f planFlags) er
 	}
 	switch again := fmt.Sprintf("tidemark restore %s %s", shell(name), shell(dest)); stored {
 	case "":
-		c.printf("\nrestore it with: %s --to %s\n", again, shell(recovery.AtLSN(doc.Plan.Point.LSN).String()))
+		c.printf("\nrestore it with: %s --to %s%s\n", again, shell(recovery.AtLSN(doc.Plan.Point.LSN).String()), c.onTimeline())
 	default:
 		c.printf("\nrestore it with: %s --plan %s\n", again, shell(stored))
 	}
@@ -155,13 +155,13 @@ func (c *console) store(doc *plan.Document, f planFlags) (string, error) {
 // prepare opens an archive, plans for a target and looks whether the plan can
 // be carried out.
 func (c *console) prepare(ctx context.Context, name string, target recovery.Target, o plan.Options) (*archive.Archive, *chain.State, *plan.Document, error) {
-	a, err := c.openArchive(ctx, name, false)
+	a, err := c.choose(ctx, name, target)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, nil, damaged(c.nearest(err, name), name)
 	}
 	c.measured(&o)
 	doc, state, err := plan.Make(ctx, a, target, o)
-	return a, state, doc, damaged(nearest(err, name), name)
+	return a, state, doc, damaged(c.nearest(noTimeline(err, name), name), name)
 }
 
 // measured fills in what this machine knows of earlier restores.
@@ -181,18 +181,18 @@ func (c *console) measured(o *plan.Options) {
 
 // nearest adds the way to the nearest restorable moment to an error that says
 // that a target can't be restored.
-func nearest(err error, name string) error {
+func (c *console) nearest(err error, name string) error {
 	var u *recovery.UnrestorableError
 	var inside *recovery.InsideTxError
 	switch {
 	case errors.As(err, &inside):
-		return hinted{err, fmt.Sprintf("tidemark plan %s --to %s", shell(name), recovery.AtLSN(inside.Before))}
+		return hinted{err, fmt.Sprintf("tidemark plan %s --to %s%s", shell(name), recovery.AtLSN(inside.Before), c.onTimeline())}
 	case !errors.As(err, &u):
 		return err
 	case u.Before != nil:
-		return hinted{err, fmt.Sprintf("tidemark plan %s --to %s", shell(name), recovery.AtLSN(u.Before.LSN))}
+		return hinted{err, fmt.Sprintf("tidemark plan %s --to %s%s", shell(name), recovery.AtLSN(u.Before.LSN), c.onTimeline())}
 	case u.After != nil:
-		return hinted{err, fmt.Sprintf("tidemark plan %s --to %s", shell(name), recovery.AtLSN(u.After.LSN))}
+		return hinted{err, fmt.Sprintf("tidemark plan %s --to %s%s", shell(name), recovery.AtLSN(u.After.LSN), c.onTimeline())}
 	}
 	return hinted{err, "tidemark capture --once DB " + shell(name)}
 }

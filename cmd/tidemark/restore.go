@@ -190,6 +190,9 @@ func (c *console) restorePlan(ctx context.Context, name string, f restoreFlags, 
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	if c.timeline == "" {
+		c.timeline = string(doc.Plan.Timeline)
+	}
 	a, state, err := c.openState(ctx, name)
 	if err != nil {
 		return nil, nil, nil, err

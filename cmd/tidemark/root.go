@@ -121,6 +121,7 @@ See it work on real data:  tidemark demo`,
 	c.useNames(root)
 	root.InitDefaultCompletionCmd()
 	c.completeNames(root)
+	c.timelineFlag(root, "label", "status", "check", "windows", "gaps", "find", "plan", "restore", "verify", "drill")
 	return root
 }
 

@@ -40,11 +40,13 @@ includes those before it:
 What was found is put into the archive: plans, windows and status go around what
 is lost, until a later verification of the same level finds it whole again.
 
+Of several timelines each is verified, unless one is named.
+
 Exit code 22 says that something is damaged, 30 that the drill failed.`,
 		Example: "  tidemark verify /backup/shop --level records",
 		Args:    args("ARCHIVE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runVerify(cmd.Context(), c, args[0], f)
+			return verifyAll(cmd.Context(), c, args[0], f)
 		},
 	}
 	cmd.Flags().StringVar(&f.level, "level", "objects", "chain, objects, records or drill")
@@ -53,14 +55,52 @@ Exit code 22 says that something is damaged, 30 that the drill failed.`,
 	return cmd
 }
 
-func runVerify(ctx context.Context, c *console, name string, f verifyFlags) (err error) {
-	levelName := f.level
-	if levelName == levelDrill {
-		levelName = restore.LevelRecords.String()
+// parse reads the level; a drill comes after level records.
+func (f *verifyFlags) parse() (restore.Level, error) {
+	if f.level == levelDrill {
+		return restore.LevelRecords, nil
 	}
-	level, err := restore.ParseLevel(levelName)
+	level, err := restore.ParseLevel(f.level)
 	if err != nil {
-		return usageError{fmt.Errorf("--level: unknown verification level %q (want chain, objects, records or drill)", f.level)}
+		return 0, usageError{fmt.Errorf("--level: unknown verification level %q (want chain, objects, records or drill)", f.level)}
+	}
+	return level, nil
+}
+
+// verifyAll verifies the timeline that was named, or each of them with all that
+// it needs of those that it comes from.
+func verifyAll(ctx context.Context, c *console, name string, f verifyFlags) error {
+	if _, err := f.parse(); err != nil {
+		return err
+	}
+	a, err := c.openArchive(ctx, name, false)
+	if err != nil {
+		return err
+	}
+	if c.timeline != "" || a.Timeline() != chain.MainTimeline {
+		return runVerify(ctx, c, name, f)
+	}
+	all, err := a.Timelines(ctx)
+	if err != nil || len(all) == 1 {
+		return runVerify(ctx, c, name, f) // which says what is wrong
+	}
+	var wrong error
+	for _, b := range all {
+		c.timeline = string(b.Timeline)
+		c.printf("timeline %s\n", b.Timeline)
+		if err := runVerify(ctx, c, name, f); err != nil {
+			if wrong = err; !errors.As(err, new(reported)) {
+				return err
+			}
+		}
+	}
+	return wrong
+}
+
+func runVerify(ctx context.Context, c *console, name string, f verifyFlags) (err error) {
+	level, err := f.parse()
+	if err != nil {
+		return err
 	}
 	a, readOnly, err := c.openToRecord(ctx, name, !f.noRecord)
 	if err != nil {
