@@ -17,6 +17,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/bench"
+	"github.com/tidemarkdb/tidemark/capture"
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/drill"
@@ -37,6 +38,7 @@ type message struct {
 // messages are all of them, in the order of the reference.
 var messages = []message{
 	{"init", archive.Identity{}, "init", "The archive that was made."},
+	{"capture_event", capture.Event{}, "capture, snapshot", "Something that happened to a capture: the database goes on in a new timeline (forked), part of its log is lost (gap), or the archive had lost its tail (put-back)."},
 	{"capture", captured{}, "capture", "What the archive holds when a capture ends."},
 	{"snapshot", baseReport{}, "snapshot", "The snapshot that was taken."},
 	{"label", chain.Label{}, "label", "The label as the archive has it."},
