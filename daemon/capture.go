@@ -58,11 +58,13 @@ func (k *keeper) captureOnce(ctx context.Context) (started bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
-	a, done, err := k.open(ctx, true)
+	a, done, err := k.OpenArchive(ctx, "", true)
 	if err != nil {
 		return false, err
 	}
-	defer done()
+	if done != nil {
+		defer done()
+	}
 	c := capture.New(a, src.Source(), capture.Options{FlushBytes: k.Capture.FlushBytes, FlushAge: k.Capture.FlushAge,
 		CoverageEvery: k.Capture.CoverageEvery, Log: k.log})
 	err = c.While(ctx, func(ctx context.Context) error {
@@ -71,8 +73,9 @@ func (k *keeper) captureOnce(ctx context.Context) (started bool, err error) {
 			return err
 		}
 		started = true
-		k.setCapturer(c)
-		defer k.setCapturer(nil)
+		timeline := a.Timeline()
+		k.setCapturer(c, timeline)
+		defer k.setCapturer(nil, timeline)
 		k.event(hook.CaptureStarted, nil, "capturing: archived through LSN %d", mark.LSN)
 		<-ctx.Done()
 		return nil

@@ -35,10 +35,10 @@ type Source interface {
 type Database struct {
 	*config.Database
 
-	// OpenArchive opens its archive, as the one that the configuration pins.
-	// It is called again after failures. done, when it is not nil, is called
-	// once the archive is no longer used.
-	OpenArchive func(ctx context.Context, write bool) (a *archive.Archive, done func(), err error)
+	// OpenArchive opens its archive, as the one that the configuration pins, at
+	// a timeline; "" is the configured one. It is called again after failures.
+	// done, when it is not nil, is called once the archive is no longer used.
+	OpenArchive func(ctx context.Context, timeline chain.TimelineID, write bool) (a *archive.Archive, done func(), err error)
 
 	// OpenSource opens the database to be captured; nil when it isn't from
 	// here. It is called again after failures.
@@ -107,6 +107,7 @@ type keeper struct {
 	mu       sync.Mutex
 	capturer *capture.Capturer // guarded by mu; nil while none is at work
 	captures chan struct{}     // guarded by mu; closed while one is
+	timeline chain.TimelineID  // guarded by mu; that was captured into last; "" for none yet
 }
 
 func newKeeper(o *Options, d *Database) *keeper {
@@ -155,11 +156,11 @@ func (k *keeper) send(e hook.Event) {
 	k.tell.send(e)
 }
 
-// setCapturer says who captures now; nil for nobody.
-func (k *keeper) setCapturer(c *capture.Capturer) {
+// setCapturer says who captures now, nil for nobody, and into which timeline.
+func (k *keeper) setCapturer(c *capture.Capturer, timeline chain.TimelineID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.capturer = c
+	k.capturer, k.timeline = c, timeline
 	if c != nil {
 		close(k.captures)
 	} else {
@@ -188,9 +189,18 @@ func (k *keeper) awaitCapturer(ctx context.Context) *capture.Capturer {
 	return k.capturer
 }
 
-// open opens the archive; the caller calls done.
+// current returns the timeline that is looked after: the one that was captured
+// into last, or else "".
+func (k *keeper) current() chain.TimelineID {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.timeline
+}
+
+// open opens the archive at the timeline that is looked after; the caller calls
+// done.
 func (k *keeper) open(ctx context.Context, write bool) (*archive.Archive, func(), error) {
-	a, done, err := k.OpenArchive(ctx, write)
+	a, done, err := k.OpenArchive(ctx, k.current(), write)
 	if done == nil {
 		done = func() {}
 	}

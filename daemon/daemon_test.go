@@ -76,11 +76,11 @@ func (w *world) commit() {
 	}
 }
 
-func (w *world) open(ctx context.Context, _ bool) (*archive.Archive, func(), error) {
+func (w *world) open(ctx context.Context, timeline chain.TimelineID, _ bool) (*archive.Archive, func(), error) {
 	if w.away.Load() {
 		return nil, nil, storage.ErrUnavailable
 	}
-	a, err := archive.Open(ctx, awayable{w.bucket, &w.away}, archive.OpenOptions{})
+	a, err := archive.Open(ctx, awayable{w.bucket, &w.away}, archive.OpenOptions{Timeline: timeline})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -51,6 +51,9 @@ func (k *keeper) watch(ctx context.Context) {
 
 // read reads what others have published since the last look.
 func (w *watcher) read(ctx context.Context) (_ *chain.State, err error) {
+	if t := w.k.current(); w.archive != nil && t != "" && t != w.archive.Timeline() {
+		w.drop()
+	}
 	if w.archive == nil {
 		if w.archive, w.done, err = w.k.open(ctx, false); err != nil {
 			w.archive = nil

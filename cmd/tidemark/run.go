@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark"
 	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/config"
 	"github.com/tidemarkdb/tidemark/daemon"
@@ -83,7 +85,7 @@ func (c *console) runDaemon(ctx context.Context, names []string, scratch string)
 // daemonOf says how a configured database and its archive are opened.
 func (c *console) daemonOf(db *config.Database) daemon.Database {
 	d := daemon.Database{Database: db}
-	d.OpenArchive = func(ctx context.Context, write bool) (*archive.Archive, func(), error) {
+	d.OpenArchive = func(ctx context.Context, timeline chain.TimelineID, write bool) (*archive.Archive, func(), error) {
 		access := tidemark.ReadOnly
 		if write {
 			access = tidemark.Write
@@ -97,7 +99,7 @@ func (c *console) daemonOf(db *config.Database) daemon.Database {
 				c.log.Warn("close", "error", err)
 			}
 		}
-		a, err := archive.Open(ctx, store, archive.OpenOptions{PinRepo: db.Repo, Timeline: db.Timeline, Warn: c.warn})
+		a, err := archive.Open(ctx, store, archive.OpenOptions{PinRepo: db.Repo, Timeline: cmp.Or(timeline, db.Timeline), Warn: c.warn})
 		if err != nil {
 			done()
 			return nil, nil, err
