@@ -73,7 +73,7 @@ func (k *keeper) captureOnce(ctx context.Context) (started bool, err error) {
 			return err
 		}
 		started = true
-		timeline := a.Timeline()
+		timeline := c.Archive().Timeline()
 		k.setCapturer(c, timeline)
 		defer k.setCapturer(nil, timeline)
 		k.event(hook.CaptureStarted, nil, "capturing: archived through LSN %d", mark.LSN)
