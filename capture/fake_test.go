@@ -28,22 +28,25 @@ type fakeSource struct {
 	hashes     []change.Hash // hashes[i] is the log hash before txs[i]
 	wake       chan struct{} // closed when there is more
 	acks       []driver.Mark
-	nexts      int                   // calls of Next
-	given      int                   // transactions that Next returned
-	covers     int                   // calls of Coverage
-	open       int                   // views and changes that are not closed
-	position   string                // added to every position
-	blind      bool                  // Coverage is not ok
-	ahead      change.Time           // Coverage and commit times run ahead by this
-	fail       func(op string) error // called by every method; may be nil
-	hang       string                // the method that hangs until its context ends
-	onSnapshot func()                // called before a view is opened
-	behind     change.LSN            // snapshots show so much less than there is
-	reversed   bool                  // snapshots yield rows in the wrong order
-	otherHash  bool                  // snapshots show another log hash
-	piece      int                   // Next returns transactions in pieces of so many records; 0: whole
-	skip       change.LSN            // Next leaves out the transaction at this LSN
-	rowHook    func(n int) error     // called before each row of a snapshot
+	nexts      int                             // calls of Next
+	given      int                             // transactions that Next returned
+	covers     int                             // calls of Coverage
+	open       int                             // views and changes that are not closed
+	position   string                          // added to every position
+	blind      bool                            // Coverage is not ok
+	ahead      change.Time                     // Coverage and commit times run ahead by this
+	fail       func(op string) error           // called by every method; may be nil
+	hang       string                          // the method that hangs until its context ends
+	onSnapshot func()                          // called before a view is opened
+	behind     change.LSN                      // snapshots show so much less than there is
+	reversed   bool                            // snapshots yield rows in the wrong order
+	otherHash  bool                            // snapshots show another log hash
+	piece      int                             // Next returns transactions in pieces of so many records; 0: whole
+	withheld   int                             // so many pieces of a transaction are held back
+	spoil      func([]*change.Tx) []*change.Tx // what Next makes of the pieces of a transaction; may be nil
+	pieces     int                             // pieces that Next returned
+	skip       change.LSN                      // Next leaves out the transaction at this LSN
+	rowHook    func(n int) error               // called before each row of a snapshot
 	onAck      func(driver.Mark)
 }
 
@@ -276,9 +279,10 @@ func (c *fakeChanges) Next(ctx context.Context) (*change.Tx, error) {
 			c.next++
 		}
 		wake := c.s.wake
-		if len(c.pieces) > 0 {
+		if len(c.pieces) > 0 && (len(c.pieces) > c.s.withheld || c.pieces[0].Whole()) {
 			tx := c.pieces[0]
 			c.pieces = c.pieces[1:]
+			c.s.pieces++
 			c.s.mu.Unlock()
 			return tx, nil
 		}
@@ -286,7 +290,7 @@ func (c *fakeChanges) Next(ctx context.Context) (*change.Tx, error) {
 			c.s.mu.Unlock()
 			return nil, driver.ErrLogLost
 		}
-		if c.next < len(c.s.txs) {
+		if len(c.pieces) == 0 && c.next < len(c.s.txs) {
 			tx := *c.s.txs[c.next]
 			tx.Records = slices.Clone(tx.Records)
 			c.next++
@@ -295,6 +299,9 @@ func (c *fakeChanges) Next(ctx context.Context) (*change.Tx, error) {
 			c.s.mu.Unlock()
 			if piece > 0 {
 				c.pieces = change.Cut(&tx, piece)
+				if c.s.spoil != nil && len(c.pieces) > 1 {
+					c.pieces = c.s.spoil(c.pieces)
+				}
 				continue
 			}
 			return &tx, nil
