@@ -3,6 +3,7 @@ package embedded
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -57,6 +58,10 @@ func (db *DB) enqueue(tx *Tx) (g *group, lead bool, err error) {
 		tx.records[i].LSN = p.LSN
 	}
 	start := len(g.frame)
+	if tx.size > keepFrame { // growing step by step would leave several times its size behind
+		const more = 3 // bytes of a record beyond what size counts, as a rule
+		g.frame = slices.Grow(g.frame, int(tx.size)+more*len(tx.records)+change.MaxTxHead)
+	}
 	g.frame = change.AppendTx(g.frame, &change.Tx{ID: p.Tx, Commit: p.Commit, Records: tx.records})
 	canonical := g.frame[start:]
 	if int64(len(canonical)) > db.opts.MaxTxBytes {
@@ -144,6 +149,10 @@ func (db *DB) writeGroup(g *group) error {
 	}
 
 	b := db.state.NewBatch()
+	if size := len(g.frame); size > keepFrame {
+		b = db.state.NewBatchWithSize(size + size/8)
+		g.frame = nil // the layer has it all
+	}
 	defer b.Close()
 	if err := writeBatch(b, g.layer, &g.progress); err != nil {
 		return fmt.Errorf("apply: %w", err)
