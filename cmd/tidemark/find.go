@@ -57,8 +57,8 @@ transaction. Times are written as in "tidemark help targets".`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.since, "since", "", "at or after this `time`")
 	fl.StringVar(&f.until, "until", "", "at or before this `time`")
-	fl.StringVar(&f.collection, "collection", "", "that changed this collection")
-	fl.StringVar(&f.op, "op", "", "with this operation: insert, update, delete, truncate or schema")
+	fl.StringVar(&f.collection, "collection", "", "that changed this `collection`")
+	fl.StringVar(&f.op, "op", "", "with this `operation`: insert, update, delete, truncate or schema")
 	fl.Int64Var(&f.minRows, "min-rows", 1, "that changed at least so many rows")
 	fl.IntVar(&f.limit, "limit", 20, "show so many at most; 0 for all")
 	return cmd

@@ -50,8 +50,8 @@ for good; the gap stays what it is.`,
 			return runGapsAck(cmd.Context(), c, args[0], args[1], reason, by)
 		},
 	}
-	cmd.Flags().StringVar(&reason, "reason", "", "why nothing more can be done about it (required)")
-	cmd.Flags().StringVar(&by, "by", "", "who says so (default the user and host)")
+	cmd.Flags().StringVar(&reason, "reason", "", "`why` nothing more can be done about it (required)")
+	cmd.Flags().StringVar(&by, "by", "", "`who` says so (default the user and host)")
 	return cmd
 }
 
