@@ -74,6 +74,16 @@ See it work on real data:  tidemark demo`,
 	flags.BoolVar(&c.noColor, "no-color", false, "no colours, even on a terminal")
 	flags.StringVar(&c.configFile, "config", "", "the configuration `file` (see: tidemark help names)")
 	flags.StringVar(&c.stateDirFlag, "state-dir", "", "the `directory` for what this machine remembers: plans, jobs, heads last seen")
+	addCommands(root, c)
+	c.timelineFlag(root, "label", "status", "check", "windows", "gaps", "find", "plan", "restore", "verify", "drill")
+	c.useNames(root)
+	root.InitDefaultCompletionCmd()
+	c.completeNames(root)
+	return root
+}
+
+// addCommands adds every command, in the groups of the help.
+func addCommands(root *cobra.Command, c *console) {
 	root.AddGroup(
 		&cobra.Group{ID: "archive", Title: "Keep a history:"},
 		&cobra.Group{ID: "restore", Title: "Look at it and bring it back:"},
@@ -118,11 +128,6 @@ See it work on real data:  tidemark demo`,
 	root.AddCommand(
 		&cobra.Command{Use: "names", Short: "How a configuration names databases, and where it is", Long: namesHelp},
 		&cobra.Command{Use: "targets", Short: "How to say where a restore stops", Long: targetHelp})
-	c.useNames(root)
-	root.InitDefaultCompletionCmd()
-	c.completeNames(root)
-	c.timelineFlag(root, "label", "status", "check", "windows", "gaps", "find", "plan", "restore", "verify", "drill")
-	return root
 }
 
 // args names the positional arguments that a command wants. One that ends in
