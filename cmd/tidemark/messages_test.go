@@ -72,6 +72,7 @@ var messages = []message{
 	{"bench_commit", bench.CommitResult{}, "bench commit", "The figures of commits."},
 	{"bench_read", bench.ReadResult{}, "bench read", "The figures of reads."},
 	{"bench_memory", bench.MemoryResult{}, "bench memory", "The most memory that captures and restores take."},
+	{"bench_open", bench.OpenResult{}, "bench open", "How long opening, planning and status take, and how much memory."},
 	{"version", versionReport{}, "version", "This program."},
 	{"exit_code", exitMeaning{}, "exit-codes", "An exit code."},
 	{"man", manReport{}, "man", "The pages that were written."},
