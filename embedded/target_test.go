@@ -27,7 +27,7 @@ func restoreState(t testing.TB, n int64) driver.State {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return driver.State{LSN: 1000, LogHash: change.Hash{7}, Commit: 5, LastTx: 12, Schemas: []*change.Schema{s}, NextID: 9, Rows: n, Bytes: n * 40}
+	return driver.State{Job: driver.Job{ID: change.Hash{9}, About: "cities"}, LSN: 1000, LogHash: change.Hash{7}, Commit: 5, LastTx: 12, Schemas: []*change.Schema{s}, NextID: 9, Rows: n, Bytes: n * 40}
 }
 
 // cities yields the records of cities from … to-1.
@@ -272,6 +272,61 @@ func TestFailedRestoreLeavesNothing(t *testing.T) {
 		}
 		if err := restoreCities(t, openTarget(t, "db", small(mem)), 10); err != nil {
 			t.Fatalf("write %d: restore again: %v", n, err)
+		}
+	}
+}
+
+// TestResumedRestoreFails fails each write of a restore that goes on. What was
+// finished is there for the next one, or all is gone; never half of it.
+func TestResumedRestoreFails(t *testing.T) {
+	took := make(map[int]int) // how often so many parts were taken over at last
+	for n := int32(0); ; n++ {
+		mem := vfs.NewMem()
+		want := restoreState(t, 10)
+		s := want.Schemas[0]
+		first := openTarget(t, "a/db", small(mem))
+		if _, err := first.Begin(t.Context(), want); err != nil {
+			t.Fatal(err)
+		}
+		if err := first.Load(t.Context(), cityPart(t, s, 5, 10), cities(s, 5, 10)); err != nil {
+			t.Fatal(err)
+		}
+		if kept, err := first.Abort(true); kept != 1 || err != nil {
+			t.Fatal(kept, err)
+		}
+		inject := errorfs.OnIndex(n)
+		second := openTarget(t, "a/db", small(errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind.ReadOrWrite() == errorfs.OpIsRead || strings.Contains(op.Path, "/state/") || op.Kind == errorfs.OpFileClose {
+				return nil
+			}
+			return inject.MaybeError(op)
+		}))))
+		err := restoreCities(t, second, 10)
+		if err == nil {
+			if n < 15 || took[1] == 0 || took[2] == 0 {
+				t.Errorf("%d writes; parts taken over at last: %v", n, took)
+			}
+			return
+		}
+		if _, err := mem.Stat("a/db"); err == nil {
+			t.Errorf("write %d: the restore failed and its destination is there", n)
+			continue
+		}
+		_, _ = second.Abort(true) // its own removal may be what failed
+		third := openTarget(t, "a/db", small(mem))
+		done, err := third.Begin(t.Context(), want)
+		if err != nil {
+			t.Fatalf("write %d: begin again: %v", n, err)
+		}
+		took[len(done)]++
+		if _, err := third.Abort(true); err != nil {
+			t.Fatal(err)
+		}
+		if err := restoreCities(t, openTarget(t, "a/db", small(mem)), 10); err != nil {
+			t.Fatalf("write %d: restore again: %v", n, err)
+		}
+		if got := cityCount(t, "a/db", mem); got != 10 {
+			t.Errorf("write %d: %d cities, want 10", n, got)
 		}
 	}
 }
