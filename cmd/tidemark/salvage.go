@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/tidemarkdb/tidemark/archive"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/job"
 	"github.com/tidemarkdb/tidemark/salvage"
@@ -65,6 +67,9 @@ func runSalvage(ctx context.Context, c *console, name, dest string, f restoreFla
 	if err != nil {
 		return err
 	}
+	if err := c.oneTimeline(ctx, a); err != nil {
+		return err
+	}
 	defer c.record(job.Restore, name)(&err)
 	limitHeap(int64(f.memory))
 	p := c.progress("salvage", "packs")
@@ -92,6 +97,19 @@ func runSalvage(ctx context.Context, c *console, name, dest string, f restoreFla
 	c.printf("What is lost is listed above and in %s.\n", file)
 	c.warned.Store(true)
 	return c.emit("salvage", salvaged{dest, file, r})
+}
+
+// oneTimeline refuses to guess which of several timelines is meant. Where the
+// damage hides how many there are, the one that was opened is.
+func (c *console) oneTimeline(ctx context.Context, a *archive.Archive) error {
+	if c.timeline != "" || a.Timeline() != chain.MainTimeline {
+		return nil
+	}
+	all, err := archive.Timelines(ctx, a.Bucket(), archive.OpenOptions{})
+	if err != nil || len(all) < 2 {
+		return nil
+	}
+	return usageError{fmt.Errorf("the archive has %d timelines, and their history can't be compared where it is damaged: name one with --timeline", len(all))}
 }
 
 // together makes a progress bar fit for several goroutines.
@@ -126,7 +144,7 @@ func writeReport(name string, r *salvage.Report) (err error) {
 
 // printSalvage says what was taken and what is lost.
 func (c *console) printSalvage(r *salvage.Report) {
-	c.printf("target    LSN %d\n", r.Target)
+	c.printf("target    LSN %d of timeline %s\n", r.Target, r.Timeline)
 	if r.Coarse != "" {
 		c.printf("          %s\n", r.Coarse)
 	}
