@@ -12,6 +12,8 @@ import (
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/embedded"
+	"github.com/tidemarkdb/tidemark/recovery"
+	"github.com/tidemarkdb/tidemark/restore"
 )
 
 // Options tune a [Protect]. The zero value is ready for use.
@@ -107,6 +109,16 @@ func (p *Protection) Label(ctx context.Context, name, note string) (change.LSN, 
 		return 0, err
 	}
 	return lsn, p.Archive().Label(ctx, chain.Label{Name: name, LSN: lsn, Note: note})
+}
+
+// Restore makes an embedded database in a new directory as this one was at a
+// target, while this one goes on: [Restore] from its own timeline.
+func (p *Protection) Restore(ctx context.Context, dir string, t recovery.Target, o restore.Options) (*restore.Result, error) {
+	dst, err := OpenTarget(dir, embedded.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return restore.Run(ctx, p.Archive(), t, dst, o)
 }
 
 // Done is closed when the protection has ended: after Close, or because it
