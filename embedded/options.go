@@ -58,8 +58,9 @@ type Options struct {
 	LogFileBytes int64
 
 	// MaxTxBytes is the largest encoded transaction; 0 means 256 MiB, which
-	// is also the most. Until it is applied a transaction takes about four
-	// times its size of memory.
+	// is also the most: about 6 million rows of 30 bytes. Until it is applied a
+	// transaction takes about four times its size of memory, one of millions of
+	// small rows up to twelve times.
 	MaxTxBytes int64
 
 	// PieceBytes is the size of an encoded transaction from which on a capture

@@ -100,6 +100,36 @@ func TestInvalidHeaders(t *testing.T) {
 	}
 }
 
+// inPieces reads a log file in tiny pieces, each frame twice, and returns how
+// many transactions it yields before its end or its damage.
+func inPieces(t *testing.T, b []byte, h *header, written []string) (n int) {
+	s := scanner{f: bytes.NewReader(b), key: frameKey{h.Database, h.Number}, piece: 1, at: h.start()}
+	pieces := func(yield func(*change.Tx, error) bool) {
+		for {
+			tx, err := s.next()
+			if err == nil && tx == nil {
+				if ok, err := s.open(int64(len(b))); !ok || err != nil {
+					return
+				}
+				continue
+			}
+			if !yield(tx, err) || err != nil {
+				return
+			}
+		}
+	}
+	for tx, err := range change.Join(pieces) {
+		if err != nil {
+			break
+		}
+		if n >= len(written) || string(change.AppendTx(nil, tx)) != written[n] {
+			t.Fatalf("transaction %d in pieces was not written", n)
+		}
+		n++
+	}
+	return n
+}
+
 // FuzzWalk reads damaged log files: no panic, no transaction that was not written.
 func FuzzWalk(f *testing.F) {
 	file := golden(f)
@@ -128,6 +158,9 @@ func FuzzWalk(f *testing.F) {
 		})
 		if err != nil && !errors.Is(err, ErrCorrupt) {
 			t.Fatal(err)
+		}
+		if m := inPieces(t, b, &h, written); m != n {
+			t.Fatalf("%d transactions in pieces, %d whole", m, n)
 		}
 		if end.Offset > int64(len(b)) || (err == nil && n == 0 && end.LSN != 0) {
 			t.Fatalf("end %+v of %d bytes after %d transactions", end, len(b), n)
