@@ -15,9 +15,10 @@ type Info struct {
 	Tx      change.TxID // the last transaction
 	Commit  change.Time // its commit time; 0 when there is none
 
-	Restored  bool       // whether it came from a restore
-	RestoreAt change.LSN // where its own history begins then
-	Salvaged  bool       // that restore took what could be saved of a damaged archive: it is not the state at RestoreAt
+	Restored  bool           // whether it came from a restore
+	RestoreAt change.LSN     // where its own history begins then
+	Origin    *driver.Origin // that place in the archive; nil when nothing may go on from there
+	Salvaged  bool           // that restore took what could be saved of a damaged archive: it is not the state at RestoreAt
 
 	Following *Following // the timeline that it is a standby of; nil when it is none
 

@@ -45,6 +45,9 @@ func (db *DB) capturable() error {
 }
 
 func (s *source) Identity(context.Context) (driver.Identity, error) {
+	if err := s.db().capturable(); err != nil {
+		return driver.Identity{}, err
+	}
 	id := driver.Identity{Kind: Kind, System: s.system}
 	s.retain.mu.Lock()
 	defer s.retain.mu.Unlock()

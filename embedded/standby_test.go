@@ -134,7 +134,8 @@ func TestStandbyFollows(t *testing.T) {
 	}
 	_, err = db.Source().Start(t.Context())
 	_, err2 := db.Source().Changes(t.Context(), got.Mark)
-	for _, err := range []error{err, err2, db.Source().Ack(t.Context(), driver.Receipt{})} {
+	_, err3 := db.Source().Identity(t.Context())
+	for _, err := range []error{err, err2, err3, db.Source().Ack(t.Context(), driver.Receipt{})} {
 		if !errors.Is(err, driver.ErrStandby) {
 			t.Errorf("captured: %v", err)
 		}

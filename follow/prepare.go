@@ -12,7 +12,6 @@ import (
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
-	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
 	"github.com/tidemarkdb/tidemark/pack"
 	"github.com/tidemarkdb/tidemark/recovery"
@@ -76,30 +75,32 @@ func Prepare(ctx context.Context, a *archive.Archive, dir string, o PrepareOptio
 	if err != nil {
 		return nil, err
 	}
-	if err := adopt(ctx, a, db); err != nil {
+	if err := adopt(a, db); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
 
 // adopt makes a database a standby of the archive, if it may be one.
-func adopt(ctx context.Context, a *archive.Archive, db *embedded.DB) error {
-	id, err := db.Source().Identity(ctx)
-	if err != nil {
-		return err
-	}
-	is := driver.Standing{}
-	if f := db.Info().Following; f != nil {
-		is.Archive, is.Timeline = f.Archive, f.Timeline
-	} else if r := id.Restored; r != nil {
-		is.Archive, is.Timeline = r.Archive, r.Timeline
-	}
+func adopt(a *archive.Archive, db *embedded.DB) error {
+	is := origin(db)
 	if is.Archive != "" && (is.Archive != string(a.Identity().Repo) || is.Timeline != string(a.Timeline())) {
 		return fmt.Errorf("the database comes from timeline %s of repository %s, this is timeline %s of %s: %w",
 			is.Timeline, is.Archive, a.Timeline(), a.Identity().Repo, chain.ErrWrongRepo)
 	}
-	_, err = db.Follow()
+	_, err := db.Follow()
 	return err
+}
+
+// origin returns what a database follows or was restored from.
+func origin(db *embedded.DB) (f embedded.Following) {
+	switch i := db.Info(); {
+	case i.Following != nil:
+		f = *i.Following
+	case i.Origin != nil:
+		f = embedded.Following{Archive: i.Origin.Archive, Timeline: i.Origin.Timeline}
+	}
+	return f
 }
 
 // begin restores the newest state.
@@ -130,7 +131,7 @@ func Rebase(ctx context.Context, a *archive.Archive, dir string, o PrepareOption
 	if _, err := old.Standby(); err != nil {
 		return errors.Join(fmt.Errorf("rebase: %w", err), old.Close())
 	}
-	if err := adopt(ctx, a, old); err != nil {
+	if err := adopt(a, old); err != nil {
 		return errors.Join(fmt.Errorf("rebase: %w", err), old.Close())
 	}
 	err = fs.RemoveAll(dir + newSuffix)
@@ -200,4 +201,22 @@ func syncDir(fsys vfs.FS, dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// TimelineOf returns the timeline that the database in a directory follows or
+// was restored from; "" when there is no database, or it comes from none.
+func TimelineOf(dir string, o PrepareOptions) (chain.TimelineID, error) {
+	if err := finishRebase(fsOf(o), dir); err != nil {
+		return "", err
+	}
+	o.Database.MustExist = true
+	db, err := embedded.Open(dir, o.Database)
+	if errors.Is(err, embedded.ErrNoDatabase) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	f := origin(db)
+	return chain.TimelineID(f.Timeline), db.Close()
 }

@@ -23,7 +23,7 @@ in the same run. Figures are the median (least … greatest) of several runs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newBenchRestore(c), newBenchCommit(c), newBenchRead(c), newBenchMemory(c), newBenchOpen(c), newBenchChild(c))
+	cmd.AddCommand(newBenchRestore(c), newBenchCommit(c), newBenchRead(c), newBenchFollow(c), newBenchCaptureCost(c), newBenchMemory(c), newBenchOpen(c), newBenchChild(c))
 	return cmd
 }
 
@@ -149,6 +149,42 @@ at most. An archive of a million segments takes about 5 GiB on the disk and minu
 	dirFlag(cmd, &o.Dir)
 	cmd.Flags().IntVar(&o.Segments, "segments", 1_000_000, "segments of the archive")
 	cmd.Flags().IntVar(&o.Rounds, "rounds", 7, "times that each command runs")
+	return cmd
+}
+
+func newBenchFollow(c *console) *cobra.Command {
+	var o bench.FollowOptions
+	cmd := &cobra.Command{
+		Use:   "follow",
+		Short: "Commit at a steady pace, capture, follow; how far behind is the standby?",
+		Args:  args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.measure("bench_follow", func() (figures, error) { return orNil(bench.Follow(cmd.Context(), o)) })
+		},
+	}
+	dirFlag(cmd, &o.Dir)
+	cmd.Flags().IntVar(&o.Rate, "rate", 100_000, "changes a second")
+	cmd.Flags().DurationVar(&o.For, "for", 30*time.Second, "how long to commit")
+	cmd.Flags().IntVar(&o.Rows, "rows", 100, "rows of a commit")
+	cmd.Flags().IntVar(&o.Keys, "keys", 1_000_000, "different rows, chosen at random")
+	return cmd
+}
+
+func newBenchCaptureCost(c *console) *cobra.Command {
+	var o bench.CaptureCostOptions
+	cmd := &cobra.Command{
+		Use:   "capture-cost",
+		Short: "Commit with and without a capture, in turns",
+		Args:  args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.measure("bench_capture_cost", func() (figures, error) { return orNil(bench.CaptureCost(cmd.Context(), o)) })
+		},
+	}
+	dirFlag(cmd, &o.Dir)
+	cmd.Flags().IntSliceVar(&o.Rows, "rows", []int{1, 1000}, "rows of a commit, measured one after the other")
+	cmd.Flags().IntVar(&o.Writers, "writers", 4, "how many writers at once")
+	cmd.Flags().IntVar(&o.Rounds, "rounds", 9, "measurements of each")
+	cmd.Flags().DurationVar(&o.Slice, "slice", 4*time.Second, "how long one measurement lasts")
 	return cmd
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
 	"github.com/tidemarkdb/tidemark/flatfile"
+	"github.com/tidemarkdb/tidemark/follow"
 	"github.com/tidemarkdb/tidemark/history"
 	"github.com/tidemarkdb/tidemark/kit"
 	"github.com/tidemarkdb/tidemark/merge"
@@ -133,6 +134,10 @@ var exits = []struct {
 	{embedded.ErrNoDatabase, exitMissing},
 	{chain.ErrDamaged, exitCorrupt},
 	{plan.ErrNotHere, exitUsage}, // unless it is damage too
+	{follow.ErrGap, exitGap},
+	{driver.ErrNotStandby, exitUsage},
+	{driver.ErrStandby, exitUsage},
+	{driver.ErrTruncated, exitCorrupt},
 	{driver.ErrDiverged, exitOther},
 	{chain.ErrLabelTaken, exitOther},
 	{chain.ErrBroken, exitCorrupt},

@@ -21,6 +21,7 @@ import (
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/drill"
+	"github.com/tidemarkdb/tidemark/follow"
 	"github.com/tidemarkdb/tidemark/hook"
 	"github.com/tidemarkdb/tidemark/internal/demo"
 	"github.com/tidemarkdb/tidemark/recovery"
@@ -55,6 +56,9 @@ var messages = []message{
 	{"removed_plan", storedPlan{}, "plan --remove, plan --remove-older", "The stored plan that was removed."},
 	{"restored", restored{}, "restore", "What a restore has reached."},
 	{"salvage", salvaged{}, "restore --salvage", "What was taken from a damaged archive, and exactly what is lost; the file beside the result holds the same."},
+	{"follow", follow.Status{}, "follow", "How far a standby is when the following ends."},
+	{"following", follow.Status{}, "follow, on standard error, once a second while it moves", "How far a standby is."},
+	{"promoted", promoted{}, "follow promote", "Where a promoted standby has left the timeline that it followed."},
 	{"verify", restore.Report{}, "verify", "What a verification looked at and found."},
 	{"drill", drill.Result{}, "drill, capture", "How a drill went."},
 	{"job", jobReport{}, "jobs", "One job of this machine."},
@@ -73,6 +77,8 @@ var messages = []message{
 	{"bench_read", bench.ReadResult{}, "bench read", "The figures of reads."},
 	{"bench_memory", bench.MemoryResult{}, "bench memory", "The most memory that captures and restores take."},
 	{"bench_open", bench.OpenResult{}, "bench open", "How long opening, planning and status take, and how much memory."},
+	{"bench_follow", bench.FollowResult{}, "bench follow", "The figures of a standby."},
+	{"bench_capture_cost", bench.CaptureCostResult{}, "bench capture-cost", "The figures of commits with and without a capture."},
 	{"version", versionReport{}, "version", "This program."},
 	{"exit_code", exitMeaning{}, "exit-codes", "An exit code."},
 	{"man", manReport{}, "man", "The pages that were written."},

@@ -113,6 +113,7 @@ func addCommands(root *cobra.Command, c *console) {
 		newFind(c),
 		newPlan(c),
 		newRestore(c),
+		newFollow(c),
 		newVerify(c),
 		newDrill(c),
 	)
