@@ -24,7 +24,7 @@ type followFlags struct {
 
 // promoted is what follow promote reports.
 type promoted struct {
-	Database string `json:"database"`
+	Database string `json:"database"` // as it was named
 	driver.Origin
 }
 
