@@ -104,10 +104,6 @@ func TestPromoteForks(t *testing.T) {
 	if err != nil || hash != origin.LogHash || effective != origin.Effective {
 		t.Errorf("the archive has %s and %s at LSN %d, %v; the standby %+v", hash, effective, origin.LSN, err, origin)
 	}
-	_, err = a.Fork(t.Context(), archive.ForkOptions{LSN: origin.LSN, LogHash: origin.LogHash})
-	if err != nil {
-		t.Fatal(err)
-	}
 	for i := range int64(5) {
 		if err := db.Update(func(tx *embedded.Tx) error {
 			return tx.Put("c", change.Row{change.IntValue(i), change.TextValue("own")})
@@ -115,6 +111,32 @@ func TestPromoteForks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// Its capture finds the place by itself and begins a timeline there.
+	c := capture.New(w.archive(w.bucket), db.Source(), capture.Options{})
+	err = c.While(t.Context(), func(ctx context.Context) error {
+		_, err := c.Sync(ctx)
+		return err
+	})
+	if err != nil {
+		t.Fatalf("capture of the promoted standby: %v", err)
+	}
+	want, err := show(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := archive.Open(t.Context(), w.bucket, archive.OpenOptions{Timeline: "t2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A standby of that timeline holds what both wrote.
+	other, err := follow.Prepare(t.Context(), child, "other", follow.PrepareOptions{Database: small(vfs.NewMem())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := show(other); err != nil || got != want {
+		t.Errorf("a standby of timeline %s shows, %v\n%swant\n%s", child.Timeline(), err, got, want)
+	}
+	closing(t, other)
 	closing(t, db)
 	// The promoted one follows no more.
 	if _, err := follow.Prepare(t.Context(), w.archive(w.bucket), "standby", follow.PrepareOptions{Database: small(fs)}); !errors.Is(err, driver.ErrNotStandby) {
