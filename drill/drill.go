@@ -39,7 +39,7 @@ type Options struct {
 	Dir      string // where the scratch place is made; default the system's temporary directory
 	Keep     bool   // leave the scratch place there
 	NoRecord bool   // don't put the result into the archive
-	Memory   int64  // bytes for sorting and buffers; default 512 MiB
+	Memory   int64  // bytes for sorting and buffers; default 384 MiB
 
 	// Source is read to compare with, instead of what the archive was told of
 	// the database earlier. Wait is how long the archive may take to hold what

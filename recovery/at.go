@@ -14,6 +14,10 @@ import (
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
+// DefaultMemory is how much [At] uses when it is not told: the process is then
+// below 512 MiB, whatever it reads.
+const DefaultMemory = 384 << 20 // bytes
+
 // AtOptions says what [At] may use. The zero value is ready for use.
 type AtOptions struct {
 	Memory  int64  // bytes; default 384 MiB
@@ -33,7 +37,7 @@ type AtOptions struct {
 
 func (o AtOptions) withDefaults() AtOptions {
 	if o.Memory <= 0 {
-		o.Memory = 384 << 20
+		o.Memory = DefaultMemory
 	}
 	if o.Parts <= 0 {
 		o.Parts = runtime.GOMAXPROCS(0)

@@ -69,7 +69,7 @@ type Result struct {
 // where restore itself sets them.
 func (o Options) Defaults() Options {
 	if o.Memory <= 0 {
-		o.Memory = 512 << 20
+		o.Memory = recovery.DefaultMemory
 	}
 	if o.PartSize <= 0 {
 		o.PartSize = 64 << 20

@@ -70,7 +70,7 @@ type VerifyOptions struct {
 	Parallel int                   // packs read at once; default 4
 	Own      bool                  // leave out what a fork inherits: its parent's verification covers that
 	Progress func(done, all int64) // packs; called from several goroutines
-	Memory   int64                 // bytes for working out states at level records; default 512 MiB
+	Memory   int64                 // bytes for working out states at level records; default 384 MiB
 	TempDir  string                // where that spills; default the system's
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/merge"
 	"github.com/tidemarkdb/tidemark/pack"
+	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 )
 
@@ -98,7 +99,7 @@ func (l *load) group(ctx context.Context, routes []*route) (err error) {
 	rules.Want = func(c change.CollectionID) bool { return by[c] != nil }
 	memory := l.o.Memory
 	if memory <= 0 {
-		memory = 512 << 20
+		memory = recovery.DefaultMemory
 	}
 	sorter := merge.NewSorter(rules, merge.Options{Memory: memory / 2, TempDir: l.o.TempDir})
 	defer func() { err = errors.Join(err, sorter.Close()) }()

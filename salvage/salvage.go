@@ -38,7 +38,7 @@ type Options struct {
 	// for collections that nothing else leads to.
 	Newest bool
 
-	Memory   int64  // bytes for sorting and buffers; default 512 MiB
+	Memory   int64  // bytes for sorting and buffers; default 384 MiB
 	TempDir  string // where sorts spill; default the system's
 	Progress func(done, all int64)
 

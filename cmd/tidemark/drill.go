@@ -23,7 +23,7 @@ type drillFlags struct {
 }
 
 func newDrill(c *console) *cobra.Command {
-	f := drillFlags{memory: 512 << 20}
+	f := drillFlags{memory: defaultMemory}
 	cmd := &cobra.Command{
 		Use:   "drill ARCHIVE",
 		Short: "Rehearse a restore, and prove that it yields what the database held",

@@ -91,7 +91,7 @@ Times are judged by drills of the archive and by earlier restores on this machin
 
 // defaultMemory is what a restore may use for sorting: the process is then
 // below 512 MiB, whatever it restores.
-const defaultMemory = 384 << 20
+const defaultMemory = recovery.DefaultMemory
 
 func toFlag(cmd *cobra.Command, to *string) {
 	cmd.Flags().StringVar(to, "to", "", "the `target` (required): where the restore stops")

@@ -23,7 +23,7 @@ type verifyFlags struct {
 const levelDrill = "drill"
 
 func newVerify(c *console) *cobra.Command {
-	f := verifyFlags{drill: drillFlags{memory: 512 << 20}}
+	f := verifyFlags{drill: drillFlags{memory: defaultMemory}}
 	cmd := &cobra.Command{
 		Use:   "verify ARCHIVE",
 		Short: "Prove what an archive holds",
