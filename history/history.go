@@ -43,20 +43,22 @@ func Find(ctx context.Context, a *archive.Archive, s *chain.State, q Query) iter
 			yield(Transaction{}, err)
 			return
 		}
-		for seg, err := range s.Segments.Backward(ctx, s.Last) {
+		from, err := q.newest(ctx, s)
+		if err != nil {
+			yield(Transaction{}, err)
+			return
+		}
+		for seg, err := range s.Segments.Backward(ctx, from) {
 			if err != nil {
 				yield(Transaction{}, err)
 				return
 			}
 			body := &seg.Body
-			if body.Last <= q.After {
+			if body.Last <= q.After || q.From != 0 && body.Effective.To < q.From {
 				return
 			}
-			if (q.To != 0 && body.Effective.From > q.To) || q.count(ids, body.Counts) < q.MinRows {
+			if q.count(ids, body.Counts) < q.MinRows {
 				continue
-			}
-			if q.From != 0 && body.Effective.To < q.From {
-				return
 			}
 			sizes := body.Largest
 			if q.MinRows <= q.mostBeside(ids, body) {
@@ -75,6 +77,19 @@ func Find(ctx context.Context, a *archive.Archive, s *chain.State, q Query) iter
 			}
 		}
 	}
+}
+
+// newest returns the last LSN of the last segment that may hold what the query
+// chooses.
+func (q *Query) newest(ctx context.Context, s *chain.State) (change.LSN, error) {
+	if q.To == 0 {
+		return s.Last, nil
+	}
+	seg, err := s.Segments.Starting(ctx, q.To)
+	if seg == nil {
+		return 0, err
+	}
+	return seg.Body.Last, nil
 }
 
 // mostBeside returns how many of the records that the query is about a
