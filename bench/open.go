@@ -21,21 +21,21 @@ type OpenOptions struct {
 
 // OpenResult is what [Open] saw.
 type OpenResult struct {
-	Segments    int       `json:"segments"`
-	Manifests   int       `json:"manifests"`
-	Checkpoints int       `json:"checkpoints"`
-	Tail        int       `json:"tail"` // manifests after the newest checkpoint
-	Bases       int       `json:"bases"`
-	Stored      int64     `json:"manifest_bytes"`
-	Objects     int64     `json:"checkpoint_bytes"`
-	Build       float64   `json:"build_seconds"`
-	Steps       []OpenRun `json:"steps"`
+	Segments    int       `json:"segments"`           // of the archive
+	Manifests   int       `json:"manifests"`          // of its chain
+	Checkpoints int       `json:"checkpoints"`        // that hold them
+	Tail        int       `json:"tail"`               // manifests after the newest checkpoint
+	Bases       int       `json:"bases"`              // snapshots
+	Stored      int64     `json:"manifest_bytes"`     // of all manifests
+	Objects     int64     `json:"checkpoint_bytes"`   // of all checkpoints
+	Build       float64   `json:"build_seconds"`      // how long the archive took to build
+	Steps       []OpenRun `json:"steps"`              // the commands that were measured
 	Write       Spread    `json:"checkpoint_seconds"` // to work out and store one checkpoint, in the last tenth of the archive
 }
 
 // OpenRun is one command, each time in a process of its own.
 type OpenRun struct {
-	Name    string `json:"name"`
+	Name    string `json:"name"`           // the command and its target
 	Spans   int    `json:"plan_segments"`  // segments that the plan reads
 	Seconds Spread `json:"seconds"`        // from the start of the process to its end
 	PeakRSS Spread `json:"peak_rss_bytes"` // 0 when the system does not say
