@@ -223,7 +223,7 @@ func TestDamagedCheckpoints(t *testing.T) {
 	for i := range want.Checkpoints {
 		key := want.Checkpoints[i].Body.Key
 		whole := bytesOf(t, mem, key)
-		for at := 0; at < len(whole); at += 1 + len(whole)/150 {
+		for at := 0; at < len(whole); at += 1 + len(whole)/40 {
 			raw := bytes.Clone(whole)
 			raw[at] ^= 0x10
 			b := copyBucket(t, mem)

@@ -150,8 +150,6 @@ func (r *reader) hash() (h change.Hash) {
 	return h
 }
 
-func (r *reader) text() string { return string(r.bytes(r.count(1))) }
-
 // end reports an error, or what is left over.
 func (r *reader) end() error {
 	if r.err == nil && len(r.b) > 0 {
