@@ -301,6 +301,11 @@ func TestFailed(t *testing.T) {
 			t.Errorf("%+v, %v", r, err)
 		}
 	})
+}
+
+// TestNotCarriedOut checks what is said when the archive can't be read, and
+// when the drill can't be carried out.
+func TestNotCarriedOut(t *testing.T) {
 	t.Run("damage", func(t *testing.T) {
 		w := newWorld(t)
 		w.commit()

@@ -82,6 +82,13 @@ func TestFork(t *testing.T) {
 			logs = append(logs, key)
 		}
 	}
+	w.damageFork(t, main, chain.TimelineID(child), logs)
+}
+
+// damageFork salvages the fork with one or more objects of it and of its parent
+// gone.
+func (w *world) damageFork(t *testing.T, main *world, child chain.TimelineID, logs []string) {
+	t.Helper()
 	mains := main.pick("log")
 	for _, gone := range [][]string{{logs[1]}, {mains[7]}, {mains[6], logs[0]}, {main.pick("run")[0], mains[1], mains[2], logs[2]}} {
 		objects := maps.Clone(w.objects)
@@ -89,7 +96,7 @@ func TestFork(t *testing.T) {
 			delete(objects, key)
 		}
 		_, left := open(t, objects)
-		broken, err := archive.Open(t.Context(), left, archive.OpenOptions{Timeline: chain.TimelineID(child)})
+		broken, err := archive.Open(t.Context(), left, archive.OpenOptions{Timeline: child})
 		if err != nil {
 			t.Fatal(err)
 		}
