@@ -1,0 +1,375 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+)
+
+const repository = "../.." // seen from this package
+
+// markdownPages returns the repository's pages, by their path in it.
+func markdownPages(t *testing.T) []string {
+	var pages []string
+	err := filepath.WalkDir(repository, func(file string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && file != repository && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "bin"):
+			return filepath.SkipDir
+		case filepath.Ext(file) == ".md":
+			name, err := filepath.Rel(repository, file)
+			pages = append(pages, filepath.ToSlash(name))
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages
+}
+
+func readPage(t *testing.T, page string) string {
+	b, err := os.ReadFile(filepath.Join(repository, filepath.FromSlash(page)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(string(b), "\r\n", "\n")
+}
+
+var (
+	fenced  = regexp.MustCompile("(?ms)^```.*?^```$")
+	inline  = regexp.MustCompile("`[^`\n]*`")
+	heading = regexp.MustCompile(`(?m)^#+ +(.*)$`)
+	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	noSlug  = regexp.MustCompile(`[^\p{L}\p{N}_\- ]`)
+)
+
+// anchors returns the names that a link may have after #.
+func anchors(text string) []string {
+	var out []string
+	for _, m := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
+		title := regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`).ReplaceAllString(m[1], "$1")
+		out = append(out, strings.ReplaceAll(noSlug.ReplaceAllString(strings.ToLower(title), ""), " ", "-"))
+	}
+	return out
+}
+
+// TestDocsLinks follows every relative link, and its anchor.
+func TestDocsLinks(t *testing.T) {
+	n := 0
+	for _, page := range markdownPages(t) {
+		text := inline.ReplaceAllString(fenced.ReplaceAllString(readPage(t, page), ""), "")
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			target, anchor, anchored := strings.Cut(m[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			n++
+			file := page
+			if target != "" {
+				file = filepath.ToSlash(filepath.Join(filepath.Dir(page), target))
+			}
+			if _, err := os.Stat(filepath.Join(repository, file)); err != nil {
+				t.Errorf("%s: link %s: %v", page, m[1], err)
+			} else if anchored && !slices.Contains(anchors(readPage(t, file)), anchor) {
+				t.Errorf("%s: link %s: %s has no such heading", page, m[1], file)
+			}
+		}
+	}
+	if n < 100 {
+		t.Errorf("only %d links looked at", n)
+	}
+}
+
+// TestDocsReach holds docs/README.md to link every page of docs.
+func TestDocsReach(t *testing.T) {
+	linked := map[string]bool{"docs/README.md": true}
+	for _, m := range link.FindAllStringSubmatch(readPage(t, "docs/README.md"), -1) {
+		linked[filepath.ToSlash(filepath.Join("docs", m[1]))] = true
+	}
+	for _, page := range markdownPages(t) {
+		if strings.HasPrefix(page, "docs/") && !strings.HasPrefix(page, "docs/reference/commands/") && !linked[page] {
+			t.Errorf("docs/README.md does not link %s", page)
+		}
+	}
+}
+
+var named = regexp.MustCompile("`([a-z/]+)\\.((?:Test|Fuzz|Example)[A-Za-z0-9_]*)(?:/([a-z]+))?`")
+
+// TestDocsNameTests holds every test that a page names, as `package.TestName`,
+// or `package.TestScripts/script`, against the sources.
+func TestDocsNameTests(t *testing.T) {
+	for _, page := range markdownPages(t) {
+		for _, m := range named.FindAllStringSubmatch(readPage(t, page), -1) {
+			dir := filepath.Join(repository, filepath.FromSlash(strings.TrimPrefix(m[1], "tidemark/")))
+			if m[1] == "tidemark" {
+				dir = repository
+			}
+			if !slices.Contains(testsIn(t, dir), m[2]) {
+				t.Errorf("%s names %s: there is no such test", page, m[0])
+			}
+			if m[3] == "" {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(dir, "testdata", m[3]+".txtar")); err != nil {
+				t.Errorf("%s names %s: %v", page, m[0], err)
+			}
+		}
+	}
+	// Each promise of the guarantees has its test.
+	page := readPage(t, "docs/guarantees.md")
+	promised, _, _ := strings.Cut(page, "\n## What is not promised")
+	rows := 0
+	for line := range strings.Lines(promised) {
+		if strings.HasPrefix(line, "| ") && !strings.HasPrefix(line, "| Promise") {
+			rows++
+			if !named.MatchString(line) {
+				t.Errorf("docs/guarantees.md: no test is named: %s", line)
+			}
+		}
+	}
+	if rows < 10 {
+		t.Errorf("docs/guarantees.md: only %d promises found", rows)
+	}
+}
+
+func testsIn(t *testing.T, dir string) []string {
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil || len(files) == 0 {
+		t.Errorf("no tests in %s: %v", dir, err)
+	}
+	var out []string
+	for _, name := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil {
+				out = append(out, fn.Name.Name)
+			}
+		}
+	}
+	return out
+}
+
+var commandLine = regexp.MustCompile(`(?m)^(?:\$ )?(?:[A-Z_]+=\S+ )?tidemark +(.*)$`)
+
+// TestDocsCommandLines holds every command line in a block of code to name a
+// command that there is, with flags that it has.
+func TestDocsCommandLines(t *testing.T) {
+	n := 0
+	for _, page := range markdownPages(t) {
+		for _, block := range fenced.FindAllString(readPage(t, page), -1) {
+			if !regexp.MustCompile("^```(sh|console)\n|^```\n *tidemark").MatchString(block) {
+				continue
+			}
+			for _, m := range commandLine.FindAllStringSubmatch(block, -1) {
+				n++
+				if err := parses(m[1]); err != nil {
+					t.Errorf("%s: tidemark %s: %v", page, m[1], err)
+				}
+			}
+		}
+	}
+	if n < 60 {
+		t.Errorf("only %d command lines found", n)
+	}
+}
+
+var word = regexp.MustCompile(`'[^']*'|"[^"]*"|[^\s'"]+`)
+
+// parses looks whether a command line has known words, without running it.
+func parses(line string) error {
+	if strings.ContainsAny(line, "…[") {
+		return nil // a line of usage
+	}
+	var args []string
+	for _, w := range word.FindAllString(line, -1) {
+		if strings.HasPrefix(w, "#") || strings.ContainsAny(w[:1], "|;&>") || w == "2>" {
+			break
+		}
+		args = append(args, strings.Trim(w, `'"`))
+	}
+	cmd, rest, err := newRoot(newConsole(strings.NewReader(""), &bytes.Buffer{}, &bytes.Buffer{})).Find(args)
+	if err != nil {
+		return err
+	}
+	if cmd.HasSubCommands() && !cmd.Runnable() && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+		return fmt.Errorf("%s has no command %s", cmd.CommandPath(), rest[0])
+	}
+	return dry(cmd, rest)
+}
+
+func dry(cmd *cobra.Command, args []string) error {
+	cmd.InitDefaultHelpFlag()
+	return cmd.ParseFlags(args)
+}
+
+// transcript is a page whose blocks marked console are a session in a shell:
+// what is typed after "$ " and what comes out. A line … stands for any lines,
+// and "[exit code N]" ends what a command that fails has printed.
+type transcript struct {
+	text   string
+	blocks [][2]int // where the inside of each block is
+}
+
+type step struct{ typed, printed []string }
+
+var consoleBlock = regexp.MustCompile("(?ms)^```console\n(.*?)^```$")
+
+func parseTranscript(text string) *transcript {
+	t := &transcript{text: text}
+	for _, m := range consoleBlock.FindAllStringSubmatchIndex(text, -1) {
+		t.blocks = append(t.blocks, [2]int{m[2], m[3]})
+	}
+	return t
+}
+
+func steps(block string) []step {
+	var out []step
+	for line := range strings.Lines(block) {
+		line = strings.TrimSuffix(line, "\n")
+		switch {
+		case strings.HasPrefix(line, "$ "):
+			out = append(out, step{typed: []string{line[2:]}})
+		case len(out) == 0:
+		case strings.HasPrefix(line, "> ") && len(out[len(out)-1].printed) == 0:
+			out[len(out)-1].typed = append(out[len(out)-1].typed, line[2:])
+		default:
+			out[len(out)-1].printed = append(out[len(out)-1].printed, line)
+		}
+	}
+	return out
+}
+
+// TestDocsTranscripts does what the pages say, each page in a directory and a
+// home of its own, and compares what comes out; times, sizes and hashes may be
+// others. With -reference the pages are written again.
+func TestDocsTranscripts(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the pages are for a Unix shell")
+	}
+	n := 0
+	for _, page := range markdownPages(t) {
+		tr := parseTranscript(readPage(t, page))
+		if len(tr.blocks) == 0 {
+			continue
+		}
+		n++
+		t.Run(strings.TrimSuffix(page, ".md"), func(t *testing.T) {
+			t.Parallel()
+			tr.play(t, page)
+		})
+	}
+	if n < 5 {
+		t.Errorf("only %d pages have transcripts", n)
+	}
+}
+
+func (tr *transcript) play(t *testing.T, page string) {
+	home := t.TempDir()
+	var b strings.Builder
+	end := 0
+	for _, at := range tr.blocks {
+		b.WriteString(tr.text[end:at[0]])
+		end = at[1]
+		for _, s := range steps(tr.text[at[0]:at[1]]) {
+			printed := typed(t, home, strings.Join(s.typed, "\n"))
+			same := regexp.MustCompile(pattern(s.printed)).MatchString(masked(printed) + "\n")
+			if same {
+				printed = s.printed
+			} else if !*updateReference {
+				t.Errorf("%s: %s\n%s", page, s.typed, cmp.Diff(masked(s.printed), masked(printed)))
+			}
+			fmt.Fprintf(&b, "$ %s\n", strings.Join(s.typed, "\n> "))
+			for _, line := range printed {
+				b.WriteString(line + "\n")
+			}
+		}
+	}
+	b.WriteString(tr.text[end:])
+	if *updateReference && b.String() != tr.text {
+		if err := os.WriteFile(filepath.Join(repository, filepath.FromSlash(page)), []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// typed runs a command line and returns the lines that it prints.
+func typed(t *testing.T, home, line string) []string {
+	cmd := exec.Command("sh", "-c", line)
+	cmd.Dir = home
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + os.TempDir(), "TZ=UTC", "LANG=C.UTF-8", "COLUMNS=100"}
+	out, err := cmd.CombinedOutput()
+	text := strings.ReplaceAll(string(out), home, "/home/ann")
+	var failed *exec.ExitError
+	if errors.As(err, &failed) {
+		text += fmt.Sprintf("[exit code %d]\n", failed.ExitCode())
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	text = strings.TrimRight(text, "\n")
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, "\n")
+}
+
+// masks cover what differs from one run to the next.
+var masks = []struct {
+	re   *regexp.Regexp
+	with string
+}{
+	{regexp.MustCompile(`\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z?`), "TIME"},
+	{regexp.MustCompile(`\d{8}T\d{6}Z`), "TIME"},
+	{regexp.MustCompile(`\b[0-9a-f]{10,}\b`), "HEX"},
+	{regexp.MustCompile(`\b[0-9a-f]{4,8}-[0-9a-f-]+\b`), "HEX"},
+	{regexp.MustCompile(`\b\d+[dhm] \d\d[hms]\b|\b\d[\d.,]* ?(ns|µs|ms|s)\b`), "SPAN"},
+	{regexp.MustCompile(`\b\d[\d.,]* (B|bytes|KiB|MiB|GiB|TiB)\b`), "SIZE"},
+	{regexp.MustCompile(`\b\d[\d.,]* (rows|records|reads)/s`), "RATE"},
+	{regexp.MustCompile(`format \d+, tidemark \S+|^tidemark [^ ]+ .*`), "VERSION"},
+	{regexp.MustCompile(`[─-]{3,}`), "---"},
+	{regexp.MustCompile(` +`), " "},
+}
+
+func masked(lines []string) string {
+	out := make([]string, len(lines))
+	for i, line := range lines {
+		for _, m := range masks {
+			line = m.re.ReplaceAllString(line, m.with)
+		}
+		out[i] = strings.TrimSpace(line)
+	}
+	return strings.Join(out, "\n")
+}
+
+// pattern is what the printed lines of a page stand for.
+func pattern(lines []string) string {
+	var b strings.Builder
+	for line := range strings.Lines(masked(lines) + "\n") {
+		if line == "…\n" {
+			b.WriteString(`(?:.*\n)*`)
+		} else {
+			b.WriteString(regexp.QuoteMeta(line))
+		}
+	}
+	return `\A` + b.String() + `\z`
+}
