@@ -28,9 +28,10 @@ check:
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
-# docs writes docs/reference again, from the commands and from the types that --json prints.
+# docs writes docs/reference again, from the commands, the settings and the types that --json prints, and in the other
+# pages what commands print where that has changed.
 docs:
-	$(GO) test -count=1 -run 'TestReference' ./cmd/tidemark -args -reference
+	$(GO) test -count=1 -run 'TestReference|TestDocsTranscripts' ./cmd/tidemark ./config -args -reference
 
 # race runs the packages in which goroutines meet under the race detector, which needs cgo.
 race:

@@ -250,3 +250,11 @@ func TestExample(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 }
+
+// TestSnapshotsOfTheDefaults: they are for the databases that have a source.
+func TestSnapshotsOfTheDefaults(t *testing.T) {
+	c := parse(t, "version: 1\ndefaults: {schedules: {snapshot: {every: 6h}, drill: {every: 6h}}}\ndatabases:\n  own: {archive: dir:/a, source: embedded:/s}\n  other: {archive: dir:/b}\n", env())
+	if own, other := c.Database("own"), c.Database("other"); len(own.Snapshot) != 1 || len(other.Snapshot) != 0 || len(other.Drill) != 1 {
+		t.Errorf("%+v\n%+v", own, other)
+	}
+}

@@ -328,7 +328,10 @@ func (a *assembly) sane(db *Database, s *section) {
 		a.at(s.key, "database %q: on_archive_lag: %s needs lag_bytes or lag_age", s.name, lag)
 	}
 	if len(db.Snapshot) > 0 && db.Source == "" {
-		a.at(s.key, "database %q: snapshots need a source", s.name)
+		if s.given[WorkSnapshot] != nil {
+			a.at(s.key, "database %q: snapshots need a source", s.name)
+		}
+		db.Snapshot = nil // those of the defaults are for databases that have one
 	}
 }
 

@@ -113,7 +113,7 @@ func schedulesAndHooks(b *strings.Builder) {
 ## Schedules
 
 Below `+"`schedules`"+`, for each of %s one entry or a list of them. A database's own list of one kind replaces the one in `+"`defaults`"+`.
-Snapshots need a `+"`source`"+`.
+Snapshots are of databases that have a `+"`source`"+`.
 
 | Key | Value | What it is |
 |---|---|---|

@@ -138,6 +138,8 @@ func (x *examiner) objects(ctx context.Context) error {
 		x.say("objects", Failed, first, "tidemark verify shows all the damage; a target before it may still be restorable", "%d of the %d objects looked at: %v", bad, len(some), first)
 	case len(some) < len(all):
 		x.say("objects", OK, nil, "--check-all looks at all of them", "%d of %d objects were looked at: there, with the right sizes", len(some), len(all))
+	case len(all) == 1:
+		x.say("objects", OK, nil, "", "the one object is there, with the right size")
 	default:
 		x.say("objects", OK, nil, "", "all %d objects are there, with the right sizes", len(all))
 	}

@@ -156,6 +156,8 @@ func remedy(f health.Finding, name string) string {
 		return "tidemark capture DB " + at
 	case health.CheckVerify:
 		return "tidemark verify " + at
+	case health.CheckDrill:
+		return "tidemark drill " + at
 	}
 	return ""
 }
