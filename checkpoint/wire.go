@@ -50,8 +50,9 @@ func decompress(b []byte, raw int64) ([]byte, error) {
 	if err := h.Decode(b); err != nil || h.HasFCS && h.FrameContentSize != uint64(raw) || !h.HasFCS && raw >= 256 {
 		return nil, malformed("a frame of %d bytes, want %d raw ones (%v)", h.FrameContentSize, raw, err)
 	}
-	// No zstd window is smaller than the least.
-	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(max(raw, zstd.MinWindowSize))))
+	// Of up to MinWindowSize bytes, that many included, the encoder makes a frame
+	// with a window of twice as many; of more the window is no larger than they are.
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(max(raw, 2*zstd.MinWindowSize))))
 	if err != nil {
 		return nil, err
 	}
