@@ -19,7 +19,8 @@ import (
 
 // checkReport is one finding of check as --json prints it.
 type checkReport struct {
-	Archive string `json:"archive"`
+	Archive  string           `json:"archive"`
+	Timeline chain.TimelineID `json:"timeline"`
 	health.Finding
 	Try string `json:"try,omitempty"`
 }
@@ -49,7 +50,12 @@ ARCHIVE, every configured database is checked. The exit code is that of the wors
   10  the archive is missing or unreachable
 
 Goals that are not given are not checked; the one for RPO may also stand in the
-configuration.`,
+configuration.
+
+Of several timelines those that are captured now, or else the one that was
+captured last, must meet the goals. Of the others only gaps, damage and whether
+they can be restored are judged. --timeline, or timeline in the configuration,
+judges one alone.`,
 		Example: "  tidemark check /backup/shop --rpo 60s --verify-age 24h --drill-age 7d",
 		Args:    args("[ARCHIVE]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -81,23 +87,23 @@ func runCheck(ctx context.Context, c *console, name string, g health.Goals) erro
 	if err != nil {
 		return err
 	}
-	_, s, err := c.openState(ctx, name)
+	b, err := c.branches(ctx, name)
 	if err != nil {
 		return err
 	}
-	findings := health.Assess(s, c.now(), g)
-	for _, f := range findings {
-		r := checkReport{Archive: name, Finding: f, Try: remedy(f, name)}
-		if err := c.emit("check", r); err != nil {
+	var findings []health.Finding
+	for _, branch := range b.all {
+		found := health.AssessPast(branch.State, c.now())
+		if b.isLive(branch.State) {
+			found = health.Assess(branch.State, c.now(), g)
+		}
+		findings = append(findings, found...)
+		if err := c.printChecks(name, branch.Timeline, b.several(), found); err != nil {
 			return err
 		}
-		if c.quiet && f.Level == health.OK {
-			continue
-		}
-		c.printf("%s  %s  %-10s  %s\n", name, c.paint(f.Level, fmt.Sprintf("%-8s", strings.ToUpper(string(f.Level)))), f.Check, f.Message)
-		if r.Try != "" {
-			c.notef("  try: %s\n", r.Try)
-		}
+	}
+	if b.bad != nil {
+		return b.bad
 	}
 	bad := verdict(findings)
 	code := exitOK
@@ -105,6 +111,30 @@ func runCheck(ctx context.Context, c *console, name string, g health.Goals) erro
 		code = exitCode(bad)
 	}
 	return errors.Join(c.emit("checked", checkedReport{Archive: name, Level: health.Overall(findings), Code: code}), bad)
+}
+
+// printChecks prints a line for each finding about a timeline.
+func (c *console) printChecks(name string, timeline chain.TimelineID, several bool, findings []health.Finding) error {
+	title, at := name, shell(name)
+	if several {
+		title, at = name+" "+string(timeline), at+" --timeline "+shell(string(timeline))
+	} else {
+		at += c.onTimeline()
+	}
+	for _, f := range findings {
+		r := checkReport{Archive: name, Timeline: timeline, Finding: f, Try: remedy(f, shell(name), at)}
+		if err := c.emit("check", r); err != nil {
+			return err
+		}
+		if c.quiet && f.Level == health.OK {
+			continue
+		}
+		c.printf("%s  %s  %-10s  %s\n", title, c.paint(f.Level, fmt.Sprintf("%-8s", strings.ToUpper(string(f.Level)))), f.Check, f.Message)
+		if r.Try != "" {
+			c.notef("  try: %s\n", r.Try)
+		}
+	}
+	return nil
 }
 
 // verdict is the error that stands for the worst finding; the lines have told
@@ -139,21 +169,21 @@ func worse(a, b error) error {
 	return cmp.Or(a, b)
 }
 
-// remedy is the command line that helps with a finding.
-func remedy(f health.Finding, name string) string {
+// remedy is the command line that helps with a finding about an archive, at one
+// of its timelines. A database knows its timeline by itself.
+func remedy(f health.Finding, archive, at string) string {
 	if f.Level == health.OK {
 		return ""
 	}
-	at := shell(name)
 	switch f.Check {
 	case health.CheckRestorable:
-		return "tidemark snapshot DB " + at
+		return "tidemark snapshot DB " + archive
 	case health.CheckDamage:
 		return "tidemark verify " + at + " --level records"
 	case health.CheckGaps:
 		return "tidemark gaps " + at
 	case health.CheckRPO, health.CheckCapture:
-		return "tidemark capture DB " + at
+		return "tidemark capture DB " + archive
 	case health.CheckVerify:
 		return "tidemark verify " + at
 	case health.CheckDrill:

@@ -36,6 +36,9 @@ archive that the restore does not start from, or with --source the database,
 read now (no application may have it open). Without any, the drill still
 restores, and says that it was not independent.
 
+Of several timelines the one that is captured now, or else the one that was
+captured last, is rehearsed, unless one is named.
+
 The result is put into the archive; status shows it. Exit code 30 says that the
 drill failed.`,
 		Example: `  tidemark drill /backup/shop
@@ -55,6 +58,9 @@ drill failed.`,
 }
 
 func runDrill(ctx context.Context, c *console, name string, f drillFlags) (err error) {
+	if err := c.chooseLive(ctx, name, "drill"); err != nil {
+		return err
+	}
 	a, readOnly, err := c.openToRecord(ctx, name, !f.noRecord)
 	if err != nil {
 		return err

@@ -125,22 +125,14 @@ type finding struct {
 // they have in common is found once, where it was written.
 func (l *finding) timelines(ctx context.Context, name string) error {
 	c := l.c
-	a, err := c.openArchive(ctx, name, false)
+	b, err := c.branches(ctx, name)
 	if err != nil {
 		return err
 	}
-	var all []*archive.Branch
-	if c.timeline == "" && a.Timeline() == chain.MainTimeline {
-		if all, err = a.Timelines(ctx); err != nil {
-			return damaged(err, name)
-		}
-	} else {
-		s, err := a.Load(ctx)
-		if err != nil {
-			return damaged(noTimeline(err, name), name)
-		}
-		all = []*archive.Branch{{Timeline: a.Timeline(), Archive: a, State: s}}
+	if b.bad != nil {
+		return b.bad // an accident may be found in the part that can't be read
 	}
+	all := b.all
 	head := []string{c.heading("TIME"), "LSN>", "TX>", "ROWS>", "WHAT", "JUST BEFORE"}
 	if len(all) > 1 {
 		head = append(head, "TIMELINE")
@@ -148,9 +140,6 @@ func (l *finding) timelines(ctx context.Context, name string) error {
 	l.table = newTable(head...)
 	unknown := 0
 	for _, b := range all {
-		if b.Err != nil {
-			return damaged(b.Err, name)
-		}
 		err := l.find(ctx, b, len(all) > 1)
 		if errors.Is(err, history.ErrNoCollection) && len(all) > 1 {
 			if unknown++; unknown < len(all) {

@@ -39,13 +39,17 @@ func runLabel(ctx context.Context, c *console, name, label, at, note string) err
 	if target.Kind == recovery.TargetTime {
 		c.notef("at %s\n", c.clock(target.Time))
 	}
+	again := fmt.Sprintf("label %s %s --at %s", shell(name), shell(label), shell(target.String()))
+	if _, err := c.chooseFor(ctx, name, target, again); err != nil {
+		return damaged(noTimeline(c.nearest(err, name), name), name)
+	}
 	a, err := c.openArchive(ctx, name, true)
 	if err != nil {
 		return err
 	}
 	s, err := a.Load(ctx)
 	if err != nil {
-		return err
+		return damaged(noTimeline(err, name), name)
 	}
 	point, err := recovery.Resolve(ctx, a.Bucket(), s, target)
 	if err != nil {

@@ -24,7 +24,6 @@ import (
 	"github.com/tidemarkdb/tidemark/follow"
 	"github.com/tidemarkdb/tidemark/hook"
 	"github.com/tidemarkdb/tidemark/internal/demo"
-	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 )
 
@@ -48,8 +47,8 @@ var messages = []message{
 	{"checked", checkedReport{}, "check", "The end of an archive's findings."},
 	{"timeline", timelineReport{}, "timeline", "One timeline; parents come before their children."},
 	{"window", stretchReport{}, "windows", "A part of the history that can be restored, or that can't; oldest first."},
-	{"gap", recovery.KnownGap{}, "gaps, gaps ack", "A gap that a capturer has declared."},
-	{"lost", chain.Lost{}, "gaps", "A part of the log that a verification found to be lost."},
+	{"gap", gapReport{}, "gaps, gaps ack", "A gap that a capturer has declared."},
+	{"lost", lostReport{}, "gaps", "A part of the log that a verification found to be lost."},
 	{"transaction", found{}, "find", "One transaction; newest first."},
 	{"plan", planReport{}, "plan, restore", "What a restore reads and reaches."},
 	{"stored_plan", storedPlan{}, "plan --list", "A stored plan."},

@@ -152,6 +152,12 @@ func (c *console) onTimeline() string {
 // choose opens an archive for reading at the timeline that a target means: the
 // one that was named or, when none was, the one that it leads to in all of them.
 func (c *console) choose(ctx context.Context, name string, target recovery.Target) (*archive.Archive, error) {
+	return c.chooseFor(ctx, name, target, fmt.Sprintf("plan %s --to %s", shell(name), shell(target.String())))
+}
+
+// chooseFor is choose for a command line that a person may repeat with the
+// timeline.
+func (c *console) chooseFor(ctx context.Context, name string, target recovery.Target, command string) (*archive.Archive, error) {
 	a, err := c.openArchive(ctx, name, false)
 	if err != nil || c.timeline != "" || c.kit != nil || a.Timeline() != chain.MainTimeline {
 		return a, err
@@ -160,7 +166,7 @@ func (c *console) choose(ctx context.Context, name string, target recovery.Targe
 		var several *restore.AmbiguousError
 		if errors.As(err, &several) {
 			last := several.Leads[len(several.Leads)-1]
-			err = hinted{err, fmt.Sprintf("tidemark plan %s --to %s --timeline %s", shell(name), shell(target.String()), last.Timeline)}
+			err = hinted{err, fmt.Sprintf("tidemark %s --timeline %s", command, last.Timeline)}
 		}
 		return nil, err
 	}

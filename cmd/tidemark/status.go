@@ -22,6 +22,7 @@ import (
 type status struct {
 	Repo      chain.RepoID      `json:"repo"`
 	Timeline  chain.TimelineID  `json:"timeline"`
+	Current   bool              `json:"current"` // it is captured or, where none is, was the last one
 	Source    chain.Source      `json:"source"`
 	Seq       chain.Seq         `json:"manifests"`
 	Head      change.Hash       `json:"head"`
@@ -57,7 +58,10 @@ func newStatus(c *console) *cobra.Command {
 		Short: "Show what can be restored and how fresh it is",
 		Long: `Show what can be restored and how fresh it is. Everything shown was read from the
 archive: RPO is the age of the last moment that could be restored right now.
-Without ARCHIVE, every configured database is shown.`,
+Without ARCHIVE, every configured database is shown.
+
+Of several timelines those that are captured now, or else the one that was
+captured last, are shown in full, the others in a line each; --timeline shows one.`,
 		Args: args("[ARCHIVE]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.eachArchive(args, func(name string) error {
@@ -73,7 +77,7 @@ Without ARCHIVE, every configured database is shown.`,
 }
 
 func runStatus(ctx context.Context, c *console, name string) error {
-	_, s, err := c.openState(ctx, name)
+	b, err := c.branches(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -82,12 +86,57 @@ func runStatus(ctx context.Context, c *console, name string) error {
 	if err != nil {
 		return err
 	}
-	st := newStatusOf(s, now, goals)
-	if err := c.emit("status", st); err != nil {
-		return err
+	var past []*status
+	for _, branch := range b.all {
+		s := branch.State
+		st := newStatusOf(s, now, goals)
+		if !b.isLive(s) {
+			st = newStatusOf(s, now, health.Goals{StoppedOK: true})
+			st.Findings = health.AssessPast(s, now)
+			st.Level = health.Overall(st.Findings)
+			past = append(past, st)
+		}
+		st.Current = b.isLive(s)
+		if err := c.emit("status", st); err != nil {
+			return err
+		}
+		if st.Current {
+			c.printStatus(name, st, b.several(), now)
+		}
 	}
-	c.printStatus(name, st, now)
-	return nil
+	c.printPast(name, past, now)
+	return b.bad
+}
+
+// printPast prints a line for each timeline that nobody writes to any more.
+func (c *console) printPast(name string, past []*status, now time.Time) {
+	if len(past) == 0 {
+		return
+	}
+	c.printf("  other timelines (tidemark timeline %s draws them):\n", shell(name))
+	for _, st := range past {
+		c.printf("    %s   %s   ", st.Timeline, c.paint(st.Level, strings.ToUpper(string(st.Level))))
+		if len(st.Windows) == 0 {
+			c.printf("nothing is restorable\n")
+			continue
+		}
+		last := st.Windows[len(st.Windows)-1]
+		c.printf("restorable %s → %s (%s), LSN %d to %d", instant(st.Windows[0].From), instant(last.To), ago(last.To, now), st.Windows[0].FromLSN, last.ToLSN)
+		if n := len(st.Windows); n > 1 {
+			c.printf(", in %d windows", n)
+		}
+		c.printf("\n")
+		c.printFindings(st, "      ")
+	}
+}
+
+// printFindings prints what is not as it should be.
+func (c *console) printFindings(st *status, indent string) {
+	for _, f := range st.Findings {
+		if f.Level != health.OK {
+			c.printf("%s%s: %s: %s\n", indent, c.paint(f.Level, string(f.Level)), f.Check, f.Message)
+		}
+	}
 }
 
 // goals fills in those that the configuration has for a database.
@@ -127,7 +176,8 @@ func newStatusOf(s *chain.State, now time.Time, goals health.Goals) *status {
 	return st
 }
 
-func (c *console) printStatus(name string, st *status, now time.Time) {
+// printStatus prints all about a timeline, and which it is if there are several.
+func (c *console) printStatus(name string, st *status, several bool, now time.Time) {
 	if c.json {
 		return
 	}
@@ -138,7 +188,11 @@ func (c *console) printStatus(name string, st *status, now time.Time) {
 		return
 	}
 	word := strings.ToUpper(string(st.Level))
-	c.printf("%s   %s %.8s   %s   ", name, st.Source.Kind, st.Source.System, c.paint(st.Level, word))
+	title := name
+	if several {
+		title += " (timeline " + string(st.Timeline) + ")"
+	}
+	c.printf("%s   %s %.8s   %s   ", title, st.Source.Kind, st.Source.System, c.paint(st.Level, word))
 	if len(st.Windows) == 0 {
 		c.printf("nothing is restorable yet\n")
 	}
@@ -163,11 +217,7 @@ func (c *console) printStatus(name string, st *status, now time.Time) {
 		c.printf("\n")
 	}
 	c.printf("  timeline %s, repository %s, %s, head %.16s…\n", st.Timeline, st.Repo, plural(int64(st.Seq), "manifest", "manifests"), st.Head)
-	for _, f := range st.Findings {
-		if f.Level != health.OK {
-			c.printf("  %s: %s: %s\n", c.paint(f.Level, string(f.Level)), f.Check, f.Message)
-		}
-	}
+	c.printFindings(st, "  ")
 }
 
 // printFigures prints how fresh an archive is and how much it holds.

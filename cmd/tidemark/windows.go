@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,9 @@ func newWindows(c *console) *cobra.Command {
 		Use:   "windows ARCHIVE",
 		Short: "List the times that can be restored, and the gaps between them",
 		Long: `List the times that can be restored, oldest first, and between them those that
-can't, with the reason. Any time in a window, both ends included, is a target.`,
+can't, with the reason. Any time in a window, both ends included, is a target.
+Of several timelines each is listed, with what it has of those that it goes on
+from, unless one is named.`,
 		Example: "  tidemark windows /backup/shop --tz Europe/Zurich",
 		Args:    args("ARCHIVE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -32,12 +35,34 @@ can't, with the reason. Any time in a window, both ends included, is a target.`,
 }
 
 func runWindows(ctx context.Context, c *console, name string) error {
-	_, s, err := c.openState(ctx, name)
+	b, err := c.branches(ctx, name)
 	if err != nil {
 		return err
 	}
+	head := []string{c.heading("FROM"), c.heading("TO"), "LASTS>", "LSN>", "TO LSN>", "STATE"}
+	if b.several() {
+		head = slices.Insert(head, 0, "TIMELINE")
+	}
+	t := newTable(head...)
+	for _, branch := range b.all {
+		if err := c.addStretches(t, branch.State, b.several()); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.json:
+	case len(t.rows) == 0 && b.bad == nil:
+		c.printf("nothing can be restored: no database has been captured yet\n")
+		c.notef("  try: tidemark capture --once DB %s\n", shell(name))
+	default:
+		t.print(c.out)
+	}
+	return b.bad
+}
+
+// addStretches adds the stretches of a timeline to a table.
+func (c *console) addStretches(t *table, s *chain.State, several bool) error {
 	stretches := recovery.Stretches(s)
-	t := newTable(c.heading("FROM"), c.heading("TO"), "LASTS>", "LSN>", "TO LSN>", "STATE")
 	for i, st := range stretches {
 		if err := c.emit("window", stretchReport{Timeline: s.Timeline, Stretch: st}); err != nil {
 			return err
@@ -50,17 +75,12 @@ func runWindows(ctx context.Context, c *console, name string) error {
 		if i == len(stretches)-1 && st.Kind == recovery.StretchRestorable {
 			state += ", up to " + ago(st.To, c.now())
 		}
-		t.add(c.stamp(st.From), c.stamp(st.To), lasts, st.FromLSN.String(), st.ToLSN.String(), state)
+		row := []string{c.stamp(st.From), c.stamp(st.To), lasts, st.FromLSN.String(), st.ToLSN.String(), state}
+		if several {
+			row = slices.Insert(row, 0, string(s.Timeline))
+		}
+		t.add(row...)
 	}
-	if c.json {
-		return nil
-	}
-	if len(stretches) == 0 {
-		c.printf("nothing can be restored: no database has been captured yet\n")
-		c.notef("  try: tidemark capture --once DB %s\n", shell(name))
-		return nil
-	}
-	t.print(c.out)
 	return nil
 }
 
