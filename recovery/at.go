@@ -51,7 +51,7 @@ func (o AtOptions) withDefaults() AtOptions {
 // Reached is where a plan led.
 type Reached struct {
 	Point
-	LogHash change.Hash // of the history up to there, worked out from the transactions read
+	LogHash change.Hash `json:"log_hash"` // of the history up to there, worked out from the transactions read
 }
 
 // Rows is the state of a database at a point: every row as it was, in order of

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,12 +22,17 @@ import (
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/change"
+	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
 func TestMain(m *testing.M) {
 	seenMessage = mustBeDocumented
+	if n, err := strconv.Atoi(os.Getenv(loadsEnv)); err == nil {
+		wrapTarget = func(t driver.Target) driver.Target { return &stalled{Target: t, loads: int64(n)} }
+	}
 	testscript.Main(m, map[string]func(){"tidemark": main})
 }
 
@@ -214,6 +221,25 @@ func parts(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%d parts in %s, want %d", len(found), args[0], n)
 		}
 	}
+}
+
+// loadsEnv makes a restore stall once it has begun to load so many parts.
+const loadsEnv = "TIDEMARK_TEST_LOADS"
+
+// stalled is a target that loads so many parts and then waits until the restore
+// is given up.
+type stalled struct {
+	driver.Target
+	loads int64
+	begun atomic.Int64
+}
+
+func (s *stalled) Load(ctx context.Context, p *driver.Part, rows iter.Seq2[*change.Record, error]) error {
+	if s.begun.Add(1) > s.loads {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return s.Target.Load(ctx, p, rows)
 }
 
 // csvFile writes items to import.

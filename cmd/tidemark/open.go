@@ -225,6 +225,9 @@ func lastWords(err error) {
 		hinted{err, "free some disk space, then run it again: what was committed is safe"}))
 }
 
+// wrapTarget is laid around the place that a restore is to make, by tests.
+var wrapTarget func(driver.Target) driver.Target
+
 // openTarget returns the place that a restore is to make.
 func openTarget(name string) (driver.Target, error) {
 	switch scheme, path, err := place(name, "embedded"); {

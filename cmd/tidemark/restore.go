@@ -161,7 +161,9 @@ func runRestore(ctx context.Context, c *console, name, dest string, f restoreFla
 // was replaced.
 func (f *restoreFlags) target(dest string) (dst driver.Target, aside func() string, err error) {
 	if !f.replace {
-		dst, err = openTarget(dest)
+		if dst, err = openTarget(dest); err == nil && wrapTarget != nil {
+			dst = wrapTarget(dst)
+		}
 		return dst, func() string { return "" }, err
 	}
 	r, err := openReplacement(dest)
