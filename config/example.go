@@ -51,8 +51,9 @@ defaults:
   # JSON on its standard input, and as TIDEMARK_EVENT, TIDEMARK_DATABASE … in its
   # environment. post is a URL, https or on this machine, that gets the JSON.
   # on: capture-started, capture-stopped, capture-failed, capture-fenced,
-  # gap-declared, snapshot-ok, snapshot-failed, verify-ok, verify-failed, drill-ok,
-  # drill-failed, rpo-exceeded, rpo-ok, restore-done, or all.
+  # capture-forked, tail-put-back, gap-declared, snapshot-ok, snapshot-failed,
+  # verify-ok, verify-failed, drill-ok, drill-failed, rpo-exceeded, rpo-ok,
+  # restore-done, or all.
   hooks: []
   # - on: [capture-failed, capture-fenced, gap-declared, verify-failed, drill-failed, rpo-exceeded]
   #   run: [/usr/local/bin/page, --urgent]

@@ -3,9 +3,11 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/tidemarkdb/tidemark/capture"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/hook"
 )
 
@@ -66,7 +68,7 @@ func (k *keeper) captureOnce(ctx context.Context) (started bool, err error) {
 		defer done()
 	}
 	c := capture.New(a, src.Source(), capture.Options{FlushBytes: k.Capture.FlushBytes, FlushAge: k.Capture.FlushAge,
-		CoverageEvery: k.Capture.CoverageEvery, Log: k.log})
+		CoverageEvery: k.Capture.CoverageEvery, Notify: k.captured, Log: k.log})
 	err = c.While(ctx, func(ctx context.Context) error {
 		mark, err := c.Sync(ctx)
 		if err != nil {
@@ -84,6 +86,31 @@ func (k *keeper) captureOnce(ctx context.Context) (started bool, err error) {
 		err = nil
 	}
 	return started, err
+}
+
+// captured tells of what a capture has to say.
+func (k *keeper) captured(e capture.Event) {
+	switch e.Kind {
+	case capture.EventGap:
+		k.gap(e.Timeline, e.Gap)
+	case capture.EventForked:
+		k.send(hook.Event{Kind: hook.CaptureForked, Message: e.String(), Figures: map[string]any{"timeline": e.Timeline, "parent": e.Parent, "lsn": e.LSN}})
+	case capture.EventPutBack:
+		k.send(hook.Event{Kind: hook.TailPutBack, Message: e.String(), Figures: map[string]any{"timeline": e.Timeline, "lsn": e.LSN}})
+	}
+}
+
+// gap tells of a gap, once, whoever has found it.
+func (k *keeper) gap(timeline chain.TimelineID, g *chain.Gap) {
+	k.mu.Lock()
+	told := k.gaps[g.Last]
+	k.gaps[g.Last] = true
+	k.mu.Unlock()
+	if told {
+		return
+	}
+	k.send(hook.Event{Kind: hook.GapDeclared, Message: fmt.Sprintf("changes of LSN %d to %d are not in the archive: %s", g.First, g.Last, g.Reason),
+		Figures: map[string]any{"timeline": timeline, "lsn_start": g.First, "lsn_end": g.Last, "from": g.From.String(), "to": g.To.String()}})
 }
 
 // sleep waits and reports whether ctx goes on.

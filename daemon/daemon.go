@@ -18,6 +18,7 @@ import (
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/capture"
 	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/config"
 	"github.com/tidemarkdb/tidemark/drill"
 	"github.com/tidemarkdb/tidemark/driver"
@@ -80,9 +81,22 @@ func (o Options) withDefaults() Options {
 // lets hooks finish and returns. A job that is under way is given up. The error
 // says of which databases the capture has stopped for good, because another
 // capturer took over: it wraps [chain.ErrFenced]. When there is nothing else to
-// do for any database, Run returns then already.
+// do for any database, Run returns then already. Where another process keeps one
+// of the databases with the same state directory, Run does nothing: the error
+// wraps [job.ErrKept].
 func Run(ctx context.Context, o Options) error {
 	o = o.withDefaults()
+	for i := range o.Databases {
+		lock, err := o.Ledger.Keep(o.Databases[i].Name)
+		switch {
+		case errors.Is(err, job.ErrKept):
+			return err
+		case err != nil: // then jobs leave no records either, and say so
+			o.Log.Warn("another daemon would not be noticed", "database", o.Databases[i].Name, "error", err)
+		default:
+			defer lock.Close() // nothing was written to it
+		}
+	}
 	var wg sync.WaitGroup
 	errs := make([]error, len(o.Databases))
 	for i := range o.Databases {
@@ -105,14 +119,15 @@ type keeper struct {
 	work chan struct{}
 
 	mu       sync.Mutex
-	capturer *capture.Capturer // guarded by mu; nil while none is at work
-	captures chan struct{}     // guarded by mu; closed while one is
-	timeline chain.TimelineID  // guarded by mu; that was captured into last; "" for none yet
+	capturer *capture.Capturer   // guarded by mu; nil while none is at work
+	captures chan struct{}       // guarded by mu; closed while one is
+	timeline chain.TimelineID    // guarded by mu; that was captured into last; "" for none yet
+	gaps     map[change.LSN]bool // guarded by mu; the ends of those that were told
 }
 
 func newKeeper(o *Options, d *Database) *keeper {
 	log := o.Log.With("database", d.Name)
-	return &keeper{Database: d, o: o, log: log, tell: newTeller(d.Hooks, o.Tell, log), captures: make(chan struct{}), work: make(chan struct{}, 1)}
+	return &keeper{Database: d, o: o, log: log, tell: newTeller(d.Hooks, o.Tell, log), captures: make(chan struct{}), gaps: make(map[change.LSN]bool), work: make(chan struct{}, 1)}
 }
 
 // run does everything for one database and returns when all of it has ended.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/config"
 	"github.com/tidemarkdb/tidemark/hook"
 	"github.com/tidemarkdb/tidemark/job"
@@ -60,7 +61,7 @@ func TestFirst(t *testing.T) {
 // bench makes a keeper whose jobs are functions.
 func bench(t *testing.T) *keeper {
 	o := Options{Ledger: job.Open(t.TempDir())}.withDefaults()
-	return &keeper{Database: &Database{Database: &config.Database{Name: "shop"}}, o: &o, work: make(chan struct{}, 1), log: slog.New(slog.DiscardHandler),
+	return &keeper{Database: &Database{Database: &config.Database{Name: "shop"}}, o: &o, work: make(chan struct{}, 1), gaps: make(map[change.LSN]bool), log: slog.New(slog.DiscardHandler),
 		tell: &teller{also: o.Tell, log: slog.New(slog.DiscardHandler)}}
 }
 

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/tidemarkdb/tidemark/archive"
@@ -53,6 +52,7 @@ func (k *keeper) watch(ctx context.Context) {
 func (w *watcher) read(ctx context.Context) (_ *chain.State, err error) {
 	if t := w.k.current(); w.archive != nil && t != "" && t != w.archive.Timeline() {
 		w.drop()
+		w.seen, w.gap = false, 0 // another history: its gaps are no news
 	}
 	if w.archive == nil {
 		if w.archive, w.done, err = w.k.open(ctx, false); err != nil {
@@ -121,8 +121,7 @@ func (w *watcher) gaps(s *chain.State) {
 		}
 		w.gap = g.Last
 		if w.seen {
-			w.k.send(hook.Event{Kind: hook.GapDeclared, Message: fmt.Sprintf("changes of LSN %d to %d are not in the archive: %s", g.First, g.Last, g.Reason),
-				Figures: map[string]any{"lsn_start": g.First, "lsn_end": g.Last, "from": g.From.String(), "to": g.To.String()}})
+			w.k.gap(s.Timeline, g)
 		}
 	}
 	w.seen = true

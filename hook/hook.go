@@ -21,6 +21,8 @@ const (
 	CaptureStopped Kind = "capture-stopped" // it ended in good order
 	CaptureFailed  Kind = "capture-failed"  // it ended with an error and is tried again
 	CaptureFenced  Kind = "capture-fenced"  // another capturer took over: this one stays away
+	CaptureForked  Kind = "capture-forked"  // the database was restored: it goes on in a timeline of its own
+	TailPutBack    Kind = "tail-put-back"   // the archive had lost its end; the database still had it
 	GapDeclared    Kind = "gap-declared"    // a stretch of the log can't be proved
 	SnapshotOK     Kind = "snapshot-ok"
 	SnapshotFailed Kind = "snapshot-failed"
@@ -34,7 +36,7 @@ const (
 )
 
 // Kinds lists every kind of event.
-var Kinds = []Kind{CaptureStarted, CaptureStopped, CaptureFailed, CaptureFenced, GapDeclared, SnapshotOK, SnapshotFailed,
+var Kinds = []Kind{CaptureStarted, CaptureStopped, CaptureFailed, CaptureFenced, CaptureForked, TailPutBack, GapDeclared, SnapshotOK, SnapshotFailed,
 	VerifyOK, VerifyFailed, DrillOK, DrillFailed, RPOExceeded, RPOOK, RestoreDone}
 
 // Event is what a hook is told, as JSON.
@@ -106,7 +108,7 @@ func loopback(host string) bool {
 // Bad reports whether the kind tells of trouble.
 func (k Kind) Bad() bool {
 	switch k {
-	case CaptureFailed, CaptureFenced, GapDeclared, SnapshotFailed, VerifyFailed, DrillFailed, RPOExceeded:
+	case CaptureFailed, CaptureFenced, TailPutBack, GapDeclared, SnapshotFailed, VerifyFailed, DrillFailed, RPOExceeded:
 		return true
 	}
 	return false

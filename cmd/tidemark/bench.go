@@ -40,7 +40,7 @@ func (c *console) measure(kind string, fn func() (figures, error)) error {
 }
 
 func dirFlag(cmd *cobra.Command, dir *string) {
-	cmd.Flags().StringVar(dir, "dir", "", "work in this directory, and so on its disk; what is made there is removed; default the system's temporary one")
+	cmd.Flags().StringVar(dir, "dir", "", "work in this `directory`, and so on its disk; what is made there is removed; default the system's temporary one")
 }
 
 func newBenchRestore(c *console) *cobra.Command {
@@ -64,7 +64,7 @@ func newBenchRestore(c *console) *cobra.Command {
 	cmd.Flags().IntVar(&o.Changes, "changes", 0, "changes after it; default as many as rows")
 	cmd.Flags().IntVar(&o.Rounds, "rounds", 5, "restores by each pipeline, in turns")
 	cmd.Flags().IntVar(&o.BareBuffer, "bare-buffer", 0, "bytes of a write buffer for the bare pipeline's tables too; tidemark's own is 262144")
-	cmd.Flags().StringVar(&o.Profile, "profile", "", "a directory for CPU profiles of each restore")
+	cmd.Flags().StringVar(&o.Profile, "profile", "", "a `directory` for CPU profiles of each restore")
 	return cmd
 }
 
@@ -79,7 +79,7 @@ func newBenchCommit(c *console) *cobra.Command {
 		},
 	}
 	dirFlag(cmd, &o.Dir)
-	cmd.Flags().IntSliceVar(&o.Writers, "writers", []int{1, 8, 64}, "how many writers at once")
+	cmd.Flags().IntSliceVar(&o.Writers, "writers", []int{1, 8, 64}, "how many `writers` at once")
 	cmd.Flags().IntVar(&o.Rows, "rows", 1, "rows of a commit")
 	cmd.Flags().IntVar(&o.Rounds, "rounds", 81, "measurements of each")
 	cmd.Flags().DurationVar(&o.Slice, "slice", 50*time.Millisecond, "how long one measurement lasts")
@@ -124,7 +124,7 @@ memory it had at most. It takes about four times the size of the database on the
 	dirFlag(cmd, &o.Dir)
 	cmd.Flags().IntVar(&o.TxRows, "tx-rows", 5_000_000, "rows of the large transaction")
 	cmd.Flags().Var(&dbBytes, "db-bytes", "keys and images of the large database")
-	cmd.Flags().StringSliceVar(&o.Cases, "case", bench.MemoryCases, "what to measure")
+	cmd.Flags().StringSliceVar(&o.Cases, "case", bench.MemoryCases, "the `cases` to measure")
 	return cmd
 }
 
@@ -181,8 +181,8 @@ func newBenchCaptureCost(c *console) *cobra.Command {
 		},
 	}
 	dirFlag(cmd, &o.Dir)
-	cmd.Flags().IntSliceVar(&o.Rows, "rows", []int{1, 1000}, "rows of a commit, measured one after the other")
-	cmd.Flags().IntVar(&o.Writers, "writers", 4, "how many writers at once")
+	cmd.Flags().IntSliceVar(&o.Rows, "rows", []int{1, 1000}, "`rows` of a commit, several numbers are measured one after the other")
+	cmd.Flags().IntVar(&o.Writers, "writers", 4, "how many `writers` at once")
 	cmd.Flags().IntVar(&o.Rounds, "rounds", 9, "measurements of each")
 	cmd.Flags().DurationVar(&o.Slice, "slice", 4*time.Second, "how long one measurement lasts")
 	return cmd

@@ -72,7 +72,7 @@ func (f *captureFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	f.set = fl
 	fl.BoolVar(&f.takeover, "takeover", false, "capture although another capturer seems to be at work (make sure that it is gone)")
-	fl.StringVar(&f.timeline, "timeline", "", "capture into this timeline, which is there or is begun (default: the database's own)")
+	fl.StringVar(&f.timeline, "timeline", "", "capture into this `timeline`, which is there or is begun (default: the database's own)")
 	fl.BoolVar(&f.fork, "fork", false, "if this is a copy, or was rolled back: go on in a timeline of its own")
 	fl.BoolVar(&f.noGap, "no-gap", false, "stop where the database has lost its log, rather than declare a gap")
 	fl.Var(&f.flushBytes, "flush-bytes", "publish when so many bytes are waiting")

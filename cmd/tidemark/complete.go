@@ -1,12 +1,14 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tidemarkdb/tidemark/chain"
+	"github.com/tidemarkdb/tidemark/config"
 	"github.com/tidemarkdb/tidemark/recovery"
 )
 
@@ -31,6 +33,11 @@ func (c *console) completeNames(cmd *cobra.Command) {
 				return values, cobra.ShellCompDirectiveNoFileComp
 			})
 		}
+	}
+	if cmd.LocalFlags().Lookup("timeline") != nil {
+		complete(cmd, "timeline", func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			return c.timelines(cmd, words, args), cobra.ShellCompDirectiveNoFileComp
+		})
 	}
 	for _, flag := range []string{"to", "at"} {
 		if cmd.LocalFlags().Lookup(flag) != nil {
@@ -97,14 +104,57 @@ func (c *console) targets(cmd *cobra.Command, words, args []string) []string {
 	return append(out, "latest\tall that the archive holds", "lsn:\tup to an LSN", "tx:\tup to a transaction", "before:\twithout what follows")
 }
 
+// timelines completes a timeline of the archive on the command line.
+func (c *console) timelines(cmd *cobra.Command, words, args []string) []string {
+	name, ok := archiveOf(words, args)
+	if !ok {
+		return nil
+	}
+	c.timeline = "" // what is there of it so far
+	a, err := c.openArchive(cmd.Context(), name, false)
+	if err != nil {
+		return nil
+	}
+	all, err := a.Timelines(cmd.Context())
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, b := range all {
+		switch {
+		case b.Err != nil:
+			out = append(out, string(b.Timeline)+"\tcan't be read")
+		case b.State.Parent != nil:
+			out = append(out, fmt.Sprintf("%s\tfrom %s at LSN %d", b.Timeline, b.State.Parent.Parent, b.State.Parent.LSN))
+		default:
+			out = append(out, string(b.Timeline))
+		}
+	}
+	return out
+}
+
+// archiveOf returns the archive on a command line whose usage has these words.
+// It comes before what may be left out, or is a configured name that stands for
+// a database too.
+func archiveOf(words, args []string) (string, bool) {
+	at := slices.IndexFunc(words, func(w string) bool { return strings.Trim(w, "[]") == "ARCHIVE" })
+	switch {
+	case at < 0 || len(args) == 0:
+		return "", false
+	case at < len(args):
+		return args[at], true
+	}
+	return args[len(args)-1], config.IsName(args[len(args)-1]) && at > 0 && words[at-1] == "DB"
+}
+
 // stateFor reads the chain of the archive that a command line names so far, or
 // returns nil.
 func (c *console) stateFor(cmd *cobra.Command, words, args []string) *chain.State {
-	at := slices.Index(words, "ARCHIVE")
-	if at < 0 || at >= len(args) {
+	name, ok := archiveOf(words, args)
+	if !ok {
 		return nil
 	}
-	_, s, err := c.openState(cmd.Context(), args[at])
+	_, s, err := c.openState(cmd.Context(), name)
 	if err != nil {
 		return nil
 	}

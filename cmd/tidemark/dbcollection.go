@@ -65,7 +65,7 @@ func newDBCreate(c *console) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringSliceVar(&key, "key", nil, "the key columns; without any the collection is a bag, whose rows can only be added and removed")
+	cmd.Flags().StringSliceVar(&key, "key", nil, "the key `columns`; without any the collection is a bag, whose rows can only be added and removed")
 	return cmd
 }
 

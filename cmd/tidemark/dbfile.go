@@ -48,9 +48,9 @@ the column id if there is one.
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.format, "format", "", "csv or jsonl; default by the file's name")
-	fl.StringSliceVar(&f.columns, "columns", nil, "the columns of a new collection")
-	fl.StringSliceVar(&f.key, "key", nil, "the key columns of a new collection")
+	fl.StringVar(&f.format, "format", "", "the file's `format`, csv or jsonl; default by the file's name")
+	fl.StringSliceVar(&f.columns, "columns", nil, "the `columns` of a new collection, NAME:TYPE")
+	fl.StringSliceVar(&f.key, "key", nil, "the key `columns` of a new collection")
 	fl.IntVar(&f.txRows, "tx-rows", 1000, "rows in one transaction")
 	return cmd
 }
@@ -174,7 +174,7 @@ func newDBExport(c *console) *cobra.Command {
 			return runExport(cmd.Context(), c, args[0], args[1], args[2], f)
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "", "csv or jsonl; default by the file's name")
+	cmd.Flags().StringVar(&format, "format", "", "the file's `format`, csv or jsonl; default by the file's name")
 	return cmd
 }
 

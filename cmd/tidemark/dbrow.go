@@ -138,7 +138,7 @@ values, all in one transaction.`,
 			})
 		},
 	}
-	cmd.Flags().StringArrayVar(&where, "where", nil, "rows whose COLUMN=VALUE; may be given several times, then all must hold")
+	cmd.Flags().StringArrayVar(&where, "where", nil, "rows whose `COLUMN=VALUE`; may be given several times, then all must hold")
 	return cmd
 }
 
@@ -185,8 +185,8 @@ func newDBScan(c *console) *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.Int64Var(&f.limit, "limit", 0, "print so many rows at most; 0 for all")
-	fl.StringArrayVar(&f.prefix, "prefix", nil, "rows whose first key column holds this; again for the second, and so on")
-	fl.StringArrayVar(&f.where, "where", nil, "rows whose COLUMN=VALUE; may be given several times, then all must hold")
+	fl.StringArrayVar(&f.prefix, "prefix", nil, "rows whose first key column holds this `value`; again for the second, and so on")
+	fl.StringArrayVar(&f.where, "where", nil, "rows whose `COLUMN=VALUE`; may be given several times, then all must hold")
 	fl.BoolVar(&f.reverse, "reverse", false, "last row first")
 	return cmd
 }

@@ -35,7 +35,7 @@ Nothing is left behind unless --keep is given.`,
 			return c.emit("demo", res)
 		},
 	}
-	cmd.Flags().StringVar(&o.Dir, "dir", "", "work in this directory, which must be new or empty; default a temporary one")
+	cmd.Flags().StringVar(&o.Dir, "dir", "", "work in this `directory`, which must be new or empty; default a temporary one")
 	cmd.Flags().BoolVar(&o.Keep, "keep", false, "leave the databases and the archive there, to play with")
 	return cmd
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/tidemarkdb/tidemark/flatfile"
 	"github.com/tidemarkdb/tidemark/follow"
 	"github.com/tidemarkdb/tidemark/history"
+	"github.com/tidemarkdb/tidemark/job"
 	"github.com/tidemarkdb/tidemark/kit"
 	"github.com/tidemarkdb/tidemark/merge"
 	"github.com/tidemarkdb/tidemark/pack"
@@ -131,6 +132,7 @@ var exits = []struct {
 	{chain.ErrFenced, exitFenced},
 	{chain.ErrLocked, exitFenced},
 	{embedded.ErrLocked, exitFenced},
+	{job.ErrKept, exitFenced},
 	{embedded.ErrNoDatabase, exitMissing},
 	{chain.ErrDamaged, exitCorrupt},
 	{plan.ErrNotHere, exitUsage}, // unless it is damage too

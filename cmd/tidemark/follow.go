@@ -55,7 +55,7 @@ from its standby follows with the library (package follow).`,
 	fl.BoolVar(&f.once, "once", false, "stop when DB holds all that the archive has")
 	fl.BoolVar(&f.rebase, "rebase", false, "start over from the newest state, beside DB, and put that in its place")
 	fl.DurationVar(&f.poll, "poll", 200*time.Millisecond, "look for changes this often")
-	fl.StringVar(&f.timeline, "timeline", "", "the timeline to follow; default the one that DB follows, main for a new one")
+	fl.StringVar(&f.timeline, "timeline", "", "the `timeline` to follow; default the one that DB follows, main for a new one")
 	cmd.AddCommand(newPromote(c))
 	return cmd
 }

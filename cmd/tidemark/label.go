@@ -24,7 +24,7 @@ func newLabel(c *console) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&at, "at", "latest", "the restore point, a `target`: tidemark help targets")
-	cmd.Flags().StringVar(&note, "note", "", "a remark, kept with the label")
+	cmd.Flags().StringVar(&note, "note", "", "a `remark`, kept with the label")
 	return cmd
 }
 

@@ -18,7 +18,7 @@ type lagFlags struct {
 }
 
 func (f *lagFlags) add(fl *pflag.FlagSet) {
-	fl.StringVar(&f.action, "on-archive-lag", "keep", "when the archive is too far behind: keep the log, block commits, or detach: give the log up, which leaves a gap")
+	fl.StringVar(&f.action, "on-archive-lag", "keep", "when the archive is too far behind: `what` to do: keep the log, block commits, or detach: give the log up, which leaves a gap")
 	fl.Var(&f.bytes, "lag-bytes", "too far behind is when more log than this is not archived; default: any amount will do")
 	fl.DurationVar(&f.age, "lag-age", 0, "or when a change has waited this long while the database was open; 0: any time will do")
 }

@@ -132,11 +132,13 @@ func noTimeline(err error, name string) error {
 	return withTry(err, archive.ErrNoTimeline, "tidemark timeline "+shell(name))
 }
 
-// timelineFlag gives commands that read an archive the flag that names a timeline.
+// timelineFlag gives commands that read an archive, and those below them, the
+// flag that names a timeline. No names stand for all.
 func (c *console) timelineFlag(root *cobra.Command, names ...string) {
 	for _, cmd := range root.Commands() {
-		if slices.Contains(names, cmd.Name()) {
-			cmd.Flags().StringVar(&c.timeline, "timeline", "", "the timeline to look at, of several (see \"tidemark timeline ARCHIVE\")")
+		if len(names) == 0 || slices.Contains(names, cmd.Name()) {
+			c.timelineFlag(cmd)
+			cmd.Flags().StringVar(&c.timeline, "timeline", "", "the `timeline` to look at, of several (see \"tidemark timeline ARCHIVE\")")
 		}
 	}
 }

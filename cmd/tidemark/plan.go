@@ -80,11 +80,11 @@ Times are judged by drills of the archive and by earlier restores on this machin
 	}
 	toFlag(cmd, &f.to)
 	cmd.Flags().BoolVar(&f.noStore, "no-store", false, "don't store the plan")
-	cmd.Flags().StringVar(&f.out, "out", "", "store the plan in this file, instead of the state directory")
+	cmd.Flags().StringVar(&f.out, "out", "", "store the plan in this `file`, instead of the state directory")
 	cmd.Flags().BoolVar(&f.checkAll, "check-all", false, "look at every object that the plan reads, not at 256 of them")
 	cmd.Flags().Var(&f.memory, "memory", "memory that the restore may use for sorting")
 	cmd.Flags().BoolVar(&f.list, "list", false, "list the stored plans")
-	cmd.Flags().StringVar(&f.remove, "remove", "", "remove the stored plan with this ID")
+	cmd.Flags().StringVar(&f.remove, "remove", "", "remove the stored plan with this `ID`")
 	cmd.Flags().DurationVar(&f.old, "remove-older", 0, "remove stored plans older than this, such as 720h")
 	return cmd
 }

@@ -94,14 +94,14 @@ refused. So a restore needs nothing but the kit and the archive.
 	f.kit.add(cmd)
 	cmd.Flags().BoolVar(&f.salvage, "salvage", false, "take what can be proved of a damaged archive (--to is latest unless given)")
 	cmd.Flags().BoolVar(&f.newest, "newest", false, "with --salvage: prefer a damaged newer snapshot with rows lost to a whole older one")
-	cmd.Flags().StringVar(&f.plan, "plan", "", "carry out this stored plan: an ID, or a file")
+	cmd.Flags().StringVar(&f.plan, "plan", "", "carry out this stored `plan`: its ID, or a file")
 	cmd.Flags().Var(&f.memory, "memory", "memory for sorting; more spills to disk")
 	cmd.Flags().Var(&f.partSize, "part-size", "how much is loaded, and kept when the restore is interrupted, as one")
 	cmd.Flags().BoolVar(&f.noDigest, "no-digest", false, "don't fingerprint the rows on their way")
 	cmd.Flags().BoolVar(&f.noStore, "no-store", false, "don't store the plan")
 	cmd.Flags().BoolVar(&f.restart, "restart", false, "discard what an interrupted restore has left, and begin anew")
 	cmd.Flags().BoolVar(&f.replace, "replace", false, "put the restored database in the place of the one in DEST, which is kept under another name")
-	cmd.Flags().StringVar(&f.yes, "yes", "", "with --replace: the name of the database to be replaced, instead of typing it")
+	cmd.Flags().StringVar(&f.yes, "yes", "", "with --replace: the `name` of the database to be replaced, instead of typing it")
 	return cmd
 }
 

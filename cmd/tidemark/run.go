@@ -42,6 +42,7 @@ func newRun(c *console) *cobra.Command {
 
 Only one process can have an embedded database open: one that an application has
 open is captured by the application, with the library. Leave its source out.
+With the same state directory a database is kept once: a second run is refused.
 Each event is printed as a line; "tidemark jobs" shows what was done.`,
 		Example: "  tidemark run\n  tidemark run shop --config /etc/tidemark/config.yaml",
 		Args:    args("[NAME…]"),
@@ -79,7 +80,7 @@ func (c *console) runDaemon(ctx context.Context, names []string, scratch string)
 		return usageError{fmt.Errorf("%s names no database", conf.File)}
 	}
 	c.notef("keeping %s; interrupt to stop\n", plural(int64(len(o.Databases)), "database", "databases"))
-	return daemon.Run(ctx, o)
+	return withTry(daemon.Run(ctx, o), job.ErrKept, "stop the other tidemark run, or name what this one is to keep: tidemark run NAME…")
 }
 
 // daemonOf says how a configured database and its archive are opened.

@@ -49,7 +49,7 @@ Exit code 22 says that something is damaged, 30 that the drill failed.`,
 			return verifyAll(cmd.Context(), c, args[0], f)
 		},
 	}
-	cmd.Flags().StringVar(&f.level, "level", "objects", "chain, objects, records or drill")
+	cmd.Flags().StringVar(&f.level, "level", "objects", "how `far` to look: chain, objects, records or drill")
 	cmd.Flags().BoolVar(&f.noRecord, "no-record", false, "don't put what was found into the archive")
 	cmd.Flags().StringVar(&f.drill.scratch, "scratch", "", "with --level drill, the `directory` to make the scratch place in")
 	return cmd
