@@ -99,14 +99,14 @@ func (c *console) warn(err error) {
 // printf writes a line or more of a result in words.
 func (c *console) printf(format string, a ...any) {
 	if !c.json {
-		fmt.Fprintf(c.out, format, a...)
+		fmt.Fprintf(c.out, format, shownArgs(a)...)
 	}
 }
 
 // notef writes what a person should know beside the result.
 func (c *console) notef(format string, a ...any) {
 	if !c.json && !c.quiet {
-		fmt.Fprintf(c.errs, format, a...)
+		fmt.Fprintf(c.errs, format, shownArgs(a)...)
 	}
 }
 
@@ -188,10 +188,10 @@ func (c *console) tell(err error, code int) {
 	if no != nil && (no.Before != nil || no.After != nil) {
 		f.Error = strings.ReplaceAll(f.Error, no.Error(), no.Reason())
 	}
-	fmt.Fprintf(c.errs, "%s %s\n", label, strings.ReplaceAll(f.Error, "\n", "\n       "))
+	fmt.Fprintf(c.errs, "%s %s\n", label, strings.ReplaceAll(shownLines(f.Error), "\n", "\n       "))
 	var bad *when.Error
 	if errors.As(err, &bad) && bad.Text != "" {
-		fmt.Fprintf(c.errs, "    %s\n    %s\n", bad.Text, bad.Caret())
+		fmt.Fprintf(c.errs, "    %s\n    %s\n", shown(bad.Text), bad.Caret())
 	}
 	if f.Before != nil {
 		fmt.Fprintf(c.errs, "  nearest before: %s (LSN %d)\n", instant(f.Before.Time), f.Before.LSN)
@@ -200,6 +200,6 @@ func (c *console) tell(err error, code int) {
 		fmt.Fprintf(c.errs, "  nearest after:  %s (LSN %d)\n", instant(f.After.Time), f.After.LSN)
 	}
 	if f.Try != "" {
-		fmt.Fprintf(c.errs, "  try: %s\n", f.Try)
+		fmt.Fprintf(c.errs, "  try: %s\n", shown(f.Try))
 	}
 }

@@ -74,7 +74,7 @@ func newExitCodes(c *console) *cobra.Command {
 					return err
 				}
 			}
-			c.printf("%s\n", exitHelp())
+			c.printf("%s\n", page(exitHelp()))
 			return nil
 		},
 	}

@@ -73,7 +73,7 @@ func (c *console) printKit(ctx context.Context, name, file string) error {
 			return fmt.Errorf("write the recovery kit: %w", err)
 		}
 	}
-	c.printf("%s", text)
+	c.printf("%s", page(text))
 	return c.emit("recovery_kit", kitReport{k, text})
 }
 

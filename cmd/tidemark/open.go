@@ -256,7 +256,7 @@ func openReplacement(name string) (*embedded.Replacement, error) {
 
 // shell writes an argument so that it can be pasted into a shell.
 func shell(s string) string {
-	plain := s != ""
+	plain := s != "" && shown(s) == s
 	for _, r := range s {
 		if !strings.ContainsRune("/._-:=+@,%", r) && !(r >= '0' && r <= '9') && !(r >= 'a' && r <= 'z') && !(r >= 'A' && r <= 'Z') && r < 128 {
 			plain = false
@@ -267,6 +267,9 @@ func shell(s string) string {
 	}
 	if os.PathSeparator == '\\' {
 		return `"` + s + `"`
+	}
+	if shown(s) != s {
+		return "$'" + strings.ReplaceAll(shown(strings.ReplaceAll(s, `\`, `\\`)), "'", `\'`) + "'"
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -269,11 +269,11 @@ func (c *console) printProofs(st *status, now time.Time) {
 
 // paint colours a word by a level on standard output, where it is a terminal
 // and colours are wanted.
-func (c *console) paint(l health.Level, word string) string {
+func (c *console) paint(l health.Level, word string) painted {
 	f, ok := c.out.(*os.File)
 	if !ok || c.noColor || os.Getenv("NO_COLOR") != "" || !term.IsTerminal(int(f.Fd())) {
-		return word
+		return painted(word)
 	}
 	code := map[health.Level]string{health.OK: "32", health.Warning: "33", health.Critical: "31"}[l]
-	return "\x1b[" + code + "m" + word + "\x1b[0m"
+	return painted("\x1b[" + code + "m" + word + "\x1b[0m")
 }

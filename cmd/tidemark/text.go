@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
+	"github.com/rivo/uniseg"
 
 	"github.com/tidemarkdb/tidemark/change"
 )
@@ -99,19 +100,34 @@ func newTable(head ...string) *table {
 	return t
 }
 
-func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+func (t *table) add(cells ...string) {
+	for i := range cells {
+		cells[i] = shown(cells[i])
+	}
+	t.rows = append(t.rows, cells)
+}
+
+// columns is how much room a text takes on a terminal.
+func columns(s string) int {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return uniseg.StringWidth(s)
+		}
+	}
+	return len(s)
+}
 
 func (t *table) print(w io.Writer) {
 	width := make([]int, len(t.head))
 	for _, row := range append([][]string{t.head}, t.rows...) {
 		for i, cell := range row {
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
+			width[i] = max(width[i], columns(cell))
 		}
 	}
 	line := func(row []string) {
 		var b strings.Builder
 		for i, cell := range row {
-			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell))
+			pad := strings.Repeat(" ", width[i]-columns(cell))
 			if t.right[i] {
 				b.WriteString(pad + cell)
 			} else {
