@@ -23,7 +23,7 @@ func (c *console) setZone() error {
 	}
 	zone, err := when.LoadZone(name)
 	if err != nil {
-		return usageError{fmt.Errorf("%s: %w", from, err)}
+		return badTime(fmt.Errorf("%s: %w", from, err))
 	}
 	c.zone = zone
 	return nil
@@ -31,14 +31,17 @@ func (c *console) setZone() error {
 
 func (c *console) reader() when.Reader { return when.Reader{Now: c.now(), Zone: c.zone} }
 
+// badTime is the error of a time, a zone or a target that can't be read.
+func badTime(err error) error { return hinted{usageError{err}, "tidemark help targets"} }
+
 // parseTarget reads the target that a flag gives.
 func (c *console) parseTarget(flag, s string) (recovery.Target, error) {
 	if s == "" {
-		return recovery.Target{}, usageError{fmt.Errorf("%s is missing: %s", flag, targetForms)}
+		return recovery.Target{}, badTime(fmt.Errorf("%s is missing: %s", flag, targetForms))
 	}
 	t, err := recovery.ParseTarget(s, c.reader())
 	if err != nil {
-		return t, usageError{fmt.Errorf("%s: %w", flag, err)}
+		return t, badTime(fmt.Errorf("%s: %w", flag, err))
 	}
 	return t, nil
 }
@@ -50,7 +53,7 @@ func (c *console) parseTime(flag, s string) (change.Time, error) {
 	}
 	t, err := c.reader().Parse(s)
 	if err != nil {
-		return 0, usageError{fmt.Errorf("%s: %w", flag, err)}
+		return 0, badTime(fmt.Errorf("%s: %w", flag, err))
 	}
 	return change.TimeOf(t), nil
 }
