@@ -51,12 +51,15 @@ type Archive struct {
 	timeline chain.TimelineID
 	opts     OpenOptions
 	loader   *checkpoint.Loader
+	children []chain.TimelineID // that come from this one, youngest first, where it is read as an origin
 
 	turn chan struct{} // holds a token while nobody reads or publishes the chain
 
 	mu     sync.Mutex
 	state  *chain.State    // guarded by mu; what it points to is never changed
 	claims map[string]bool // guarded by mu; nonces of the claims sent from here
+
+	rebuilt map[change.Hash]bool // guarded by mu; chunks whose damage Warn was told of
 }
 
 // Open returns the archive in the bucket without reading its chain yet.
@@ -81,8 +84,9 @@ func Open(ctx context.Context, bucket storage.Bucket, opts OpenOptions) (*Archiv
 
 func openTimeline(bucket storage.Bucket, id Identity, t chain.TimelineID, opts OpenOptions) *Archive {
 	opts.Timeline = t
-	a := &Archive{bucket: bucket, id: id, timeline: t, opts: opts, loader: checkpoint.NewLoader(bucket),
-		turn: make(chan struct{}, 1), state: chain.NewState(id.Repo, t), claims: make(map[string]bool)}
+	a := &Archive{bucket: bucket, id: id, timeline: t, opts: opts, turn: make(chan struct{}, 1),
+		state: chain.NewState(id.Repo, t), claims: make(map[string]bool), rebuilt: make(map[change.Hash]bool)}
+	a.loader = checkpoint.NewLoader(bucket, a.rebuild)
 	a.turn <- struct{}{}
 	return a
 }

@@ -14,12 +14,13 @@ import (
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
-// DefaultCheckpointEvery is how many manifests gather before a checkpoint.
-const DefaultCheckpointEvery = 1000
+// DefaultCheckpointEvery is how many manifests gather before a checkpoint. Up to
+// that many are read one by one when the archive is opened.
+const DefaultCheckpointEvery = 500
 
 // Bounds of what one checkpoint holds.
 const (
-	checkpointManifests = 10 * DefaultCheckpointEvery
+	checkpointManifests = 10_000
 	checkpointBytes     = 128 << 20 // of manifests
 	maxCheckpoint       = 1 << 30   // bytes of the object
 )

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 
@@ -107,5 +108,54 @@ func TestHashAt(t *testing.T) {
 	}
 	if got, err := a.HashAt(t.Context(), a.State(), 5); err != nil || got != heads[5] {
 		t.Errorf("after the hole: %s, %v", got, err)
+	}
+}
+
+// TestHashAtFromCheckpoints: the hash of any manifest costs a few reads however
+// long the chain, and is right whatever part of a checkpoint is damaged.
+func TestHashAtFromCheckpoints(t *testing.T) {
+	mem := storage.NewMem()
+	a := longChain(t, mem, 60)
+	s := a.State()
+	heads := make(map[chain.Seq]change.Hash)
+	for seq := chain.Seq(1); seq <= s.Seq; seq++ {
+		heads[seq] = chain.HashManifest(bytesOf(t, mem, chain.ManifestKey(chain.MainTimeline, seq)))
+	}
+	bare := copyBucket(t, mem)
+	for seq := chain.Seq(1); seq <= s.Bundled(); seq++ {
+		replace(t, bare, chain.ManifestKey(chain.MainTimeline, seq), nil)
+	}
+	for seq, want := range heads { // of the manifests in checkpoints, none is read
+		if got, err := openArchive(t, bare).HashAt(t.Context(), s, seq); err != nil || got != want {
+			t.Errorf("manifest %d: %s, %v, want %s", seq, got, err, want)
+		}
+	}
+	c := s.Checkpoints[1].Body
+	whole := bytesOf(t, mem, c.Key)
+	for at := 0; at < len(whole); at += 1 + len(whole)/50 {
+		b := copyBucket(t, mem)
+		raw := bytes.Clone(whole)
+		raw[at] ^= 4
+		replace(t, b, c.Key, raw)
+		for _, seq := range []chain.Seq{c.First - 1, c.First, c.Last, c.Last + 1} {
+			if got, err := openArchive(t, b).HashAt(t.Context(), s, seq); err != nil || got != heads[seq] {
+				t.Errorf("byte %d is damaged, manifest %d: %s, %v", at, seq, got, err)
+			}
+		}
+	}
+	// Without the checkpoint, another manifest in its place is found by its links.
+	b := copyBucket(t, mem)
+	replace(t, b, c.Key, nil)
+	m := decodeStored(bytesOf(t, mem, chain.ManifestKey(chain.MainTimeline, c.Last))).m
+	m.Written++
+	raw, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace(t, b, chain.ManifestKey(chain.MainTimeline, c.Last), raw)
+	for _, seq := range []chain.Seq{c.First, c.Last} {
+		if got, err := openArchive(t, b).HashAt(t.Context(), s, seq); !errors.Is(err, chain.ErrDamaged) {
+			t.Errorf("a forged manifest: number %d is %s, %v", seq, got, err)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
@@ -14,6 +15,18 @@ func (a *Archive) sibling(t chain.TimelineID) *Archive {
 	opts := a.opts
 	opts.Known = nil
 	return openTimeline(a.bucket, a.id, t, opts)
+}
+
+// parent is [Archive.sibling] of the timeline that this one goes on from. A
+// forged archive whose timelines go round in a circle is [chain.ErrDamaged].
+func (a *Archive) parent(t chain.TimelineID) (*Archive, error) {
+	children := append(slices.Clone(a.children), a.timeline)
+	if slices.Contains(children, t) {
+		return nil, fmt.Errorf("timeline %s is said to go on from itself, over %q: %w", t, children, chain.ErrDamaged)
+	}
+	p := a.sibling(t)
+	p.children = children
+	return p, nil
 }
 
 // origin returns the state before the timeline's first manifest: empty for
@@ -36,7 +49,11 @@ func (a *Archive) origin(ctx context.Context) (*chain.State, error) {
 		return fresh, fresh.Check(first.m)
 	}
 	f := first.m.Fork
-	parent, err := a.sibling(f.Parent).through(ctx, f.ParentSeq, f.ParentHash)
+	p, err := a.parent(f.Parent)
+	var parent *chain.State
+	if err == nil {
+		parent, err = p.through(ctx, f.ParentSeq, f.ParentHash)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("timeline %s goes on from %s: %w", a.timeline, chain.ManifestKey(f.Parent, f.ParentSeq), err)
 	}

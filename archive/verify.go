@@ -106,10 +106,15 @@ func (v *verifier) origin(ctx context.Context, a *Archive) (*chain.State, error)
 	}
 	f := first.m.Fork
 	var parent *chain.State
-	if p := a.sibling(f.Parent); v.own {
+	p, err := a.parent(f.Parent)
+	switch {
+	case err != nil:
+	case v.own:
 		parent, err = p.through(ctx, f.ParentSeq, f.ParentHash)
-	} else if parent, err = v.history(ctx, p, f.ParentSeq); err == nil && parent == nil {
-		return nil, nil // reported
+	default:
+		if parent, err = v.history(ctx, p, f.ParentSeq); err == nil && parent == nil {
+			return nil, nil // reported
+		}
 	}
 	if err == nil && (parent.Seq != f.ParentSeq || parent.Head != f.ParentHash) {
 		err = fmt.Errorf("timeline %s at manifest %d with hash %s: %w", f.Parent, parent.Seq, parent.Head, chain.ErrDamaged)

@@ -192,14 +192,25 @@ func runStep(ctx context.Context, in []byte, command ...string) ([]byte, error) 
 	return runWatched(ctx, in, func(int) {}, command...)
 }
 
-// runWatched runs a process, calls watch every few milliseconds while it runs,
-// and returns what it wrote.
+// runWatched is runMeasured for the sake of what the process writes.
 func runWatched(ctx context.Context, in []byte, watch func(pid int), command ...string) ([]byte, error) {
+	r, err := runMeasured(ctx, in, watch, command...)
+	return r.out, err
+}
+
+// ran is a process that has ended well.
+type ran struct {
+	out []byte        // what it wrote
+	cpu time.Duration // of all processors, user and system
+}
+
+// runMeasured runs a process and calls watch every few milliseconds while it runs.
+func runMeasured(ctx context.Context, in []byte, watch func(pid int), command ...string) (ran, error) {
 	var out, fault bytes.Buffer
 	p := exec.CommandContext(ctx, command[0], command[1:]...)
 	p.Stdin, p.Stdout, p.Stderr = bytes.NewReader(in), &out, &fault
 	if err := p.Start(); err != nil {
-		return nil, err
+		return ran{}, err
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- p.Wait() }()
@@ -211,9 +222,9 @@ func runWatched(ctx context.Context, in []byte, watch func(pid int), command ...
 			watch(p.Process.Pid)
 		case err := <-ended:
 			if err != nil {
-				return nil, fmt.Errorf("%q: %w: %s%s", command, err, bytes.TrimSpace(fault.Bytes()), bytes.TrimSpace(out.Bytes()))
+				return ran{}, fmt.Errorf("%q: %w: %s%s", command, err, bytes.TrimSpace(fault.Bytes()), bytes.TrimSpace(out.Bytes()))
 			}
-			return out.Bytes(), nil
+			return ran{out.Bytes(), p.ProcessState.UserTime() + p.ProcessState.SystemTime()}, nil
 		}
 	}
 }

@@ -36,11 +36,11 @@ func TestOpenArchive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Segments.Len() != segments || len(s.Segments.Chunks()) != 1 || s.Head != b.state.Head || len(s.Checkpoints) != 2 || s.Seq-s.Bundled() < 1000 {
+	if s.Segments.Len() != segments || len(s.Segments.Chunks()) != 2 || s.Head != b.state.Head || len(s.Checkpoints) != 6 || s.Seq-s.Bundled() < archive.DefaultCheckpointEvery {
 		t.Errorf("%d segments, %d chunks, %d checkpoints, %d of %d manifests in them", s.Segments.Len(), len(s.Segments.Chunks()), len(s.Checkpoints), s.Bundled(), s.Seq)
 	}
 	for _, to := range b.targets {
-		target, err := recovery.ParseTarget(to.to, when.Reader{})
+		target, err := recovery.ParseTarget(to.To, when.Reader{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,8 +49,8 @@ func TestOpenArchive(t *testing.T) {
 			t.Fatal(err)
 		}
 		plan, err := recovery.MakePlan(ctx, s, point)
-		if err != nil || len(plan.Segments) != to.span {
-			t.Errorf("%s: %v, want a plan over %d segments", to.name, err, to.span)
+		if err != nil || len(plan.Segments) != to.Span {
+			t.Errorf("%s: %v, want a plan over %d segments", to.Name, err, to.Span)
 		}
 	}
 }

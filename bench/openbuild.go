@@ -54,7 +54,7 @@ func newOpenBuilder(ctx context.Context, dir string, bucket storage.Bucket, segm
 	if err != nil {
 		return nil, err
 	}
-	return &openBuilder{ctx: ctx, dir: dir, n: segments, archive: a, loader: checkpoint.NewLoader(bucket), schema: schema,
+	return &openBuilder{ctx: ctx, dir: dir, n: segments, archive: a, loader: checkpoint.NewLoader(bucket, nil), schema: schema,
 		state: chain.NewState(a.Identity().Repo, chain.MainTimeline), real: make(map[int]*openTarget)}, nil
 }
 
@@ -63,7 +63,7 @@ func (b *openBuilder) build() error {
 	every := max(b.n/openBases, 1)
 	last, middle, quarter := b.n-1, b.n/2/every*every+every-1, b.n/4/every*every+every/2
 	for i, name := range map[int]string{last: "plan --to latest", middle: "plan to a time, half way", quarter: "plan to an LSN, a quarter in"} {
-		b.real[i] = &openTarget{name: name}
+		b.real[i] = &openTarget{Name: name}
 	}
 	if err := b.add(chain.Manifest{Kind: chain.KindClaim, Epoch: 1, Claim: &chain.Claim{Source: chain.Source{Kind: "embedded", System: "bench"}, Holder: "bench"}}); err != nil {
 		return err
@@ -82,12 +82,12 @@ func (b *openBuilder) build() error {
 			return err
 		}
 		if t := b.real[i]; t != nil {
-			t.span = i%every + 1
-			t.to = recovery.AtLSN(seg.First + (seg.Last-seg.First)/3*3 + 2).String()
+			t.Span = i%every + 1
+			t.To = recovery.AtLSN(seg.First + (seg.Last-seg.First)/3*3 + 2).String()
 			if i == middle {
-				t.to = (seg.Effective.From + (seg.Effective.To-seg.Effective.From)/2).String()
+				t.To = (seg.Effective.From + (seg.Effective.To-seg.Effective.From)/2).String()
 			} else if i == last {
-				t.to = "latest"
+				t.To = "latest"
 			}
 		}
 		if err := b.checkpoint(); err != nil {
@@ -194,8 +194,8 @@ func (b *openBuilder) segment(i int) (*chain.Segment, error) {
 	return &seg, nil
 }
 
-// checkpoint does what a capture does after every thousand manifests. The last
-// thousand are left without one: the most that a reader finds.
+// checkpoint does what a capture does after every so many manifests. As many
+// at the end are left without one: the most that a reader usually finds.
 func (b *openBuilder) checkpoint() error {
 	s := b.state
 	if s.Seq-s.Bundled() < archive.DefaultCheckpointEvery || b.n-s.Segments.Len() < archive.DefaultCheckpointEvery {

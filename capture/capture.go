@@ -31,7 +31,7 @@ type Options struct {
 	FlushBytes      int64         // publish a segment when its pack has this many bytes; default 8 MiB
 	FlushAge        time.Duration // or when its first transaction has waited this long; default 1 s
 	CoverageEvery   time.Duration // publish coverage while idle; default 10 s
-	CheckpointEvery int           // bundle the manifests when so many are in no checkpoint yet; default 1,000
+	CheckpointEvery int           // bundle the manifests when so many are in no checkpoint yet; default 500
 	RunBytes        int64         // cut a snapshot's packs at this size; default 256 MiB
 	CloseTimeout    time.Duration // how long to go on after the context ends, to publish what was read; default DefaultCloseTimeout
 	RetryMax        time.Duration // longest pause between attempts while the store fails; default 15 s

@@ -65,7 +65,7 @@ func (s *State) cutLog(f *State, p *Pin) error {
 		return err
 	}
 	if last := log.Last(); last != nil && last.Body.Last > p.LSN {
-		log.replaceLast(Announced[Segment]{last.Timeline, last.Seq, cutSegment(last.Body, p)})
+		log.replaceLast(Announced[Segment]{last.Timeline, last.Seq, p.Cut(last.Body)})
 	}
 	f.Segments = log
 	for _, b := range s.begins {
@@ -85,9 +85,12 @@ func (s *State) cutLog(f *State, p *Pin) error {
 	return nil
 }
 
-// cutSegment returns what the child inherits of a segment that goes on beyond
-// the fork.
-func cutSegment(b Segment, p *Pin) Segment {
+// Cut returns what the child inherits of a segment that begins before the fork:
+// less than all of one that goes on beyond.
+func (p *Pin) Cut(b Segment) Segment {
+	if b.Last <= p.LSN {
+		return b
+	}
 	if b.PackLast == 0 {
 		b.PackLast = b.Last
 	}

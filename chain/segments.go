@@ -37,6 +37,7 @@ type Chunk struct {
 	Offset      int64       // in the object
 	Size        int64       // bytes
 	Hash        change.Hash // SHA-256 of those bytes
+	Content     change.Hash // SHA-256 of what they hold, however it is compressed
 	First, Last change.LSN  // of the first and the last record
 	Effective   Span        // of the first and the last transaction
 	Totals      Totals

@@ -45,7 +45,7 @@ func open(t testing.TB, b storage.Bucket, key string) (*checkpoint.Reader, *chai
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := r.State(t.Context(), checkpoint.NewLoader(b))
+	s, err := r.State(t.Context(), checkpoint.NewLoader(b, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestStateReadsBack(t *testing.T) {
 		if d := chaintest.Diff(half, s); d != "" {
 			t.Errorf("chunks of %d: the first state reads back otherwise:\n%s", chunk, d)
 		}
-		log, err := half.Segments.Fold(first.Chunks, checkpoint.NewLoader(b))
+		log, err := half.Segments.Fold(first.Chunks, checkpoint.NewLoader(b, nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -245,7 +245,7 @@ func everything(ctx context.Context, key string, object []byte) error {
 	if err != nil {
 		return err
 	}
-	s, err := r.State(ctx, checkpoint.NewLoader(b))
+	s, err := r.State(ctx, checkpoint.NewLoader(b, nil))
 	if err != nil {
 		return err
 	}

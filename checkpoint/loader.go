@@ -20,7 +20,8 @@ const cachedChunks = 8
 // Loader reads the chunks of a log from a bucket and keeps the few that were
 // used last. It is safe for concurrent use.
 type Loader struct {
-	bucket storage.Bucket
+	bucket  storage.Bucket
+	rebuild Rebuild
 
 	mu     sync.Mutex
 	byHash map[change.Hash]*list.Element // guarded by mu
@@ -34,9 +35,14 @@ type loaded struct {
 	segs  []segment
 }
 
-// NewLoader returns a loader of what is in the bucket.
-func NewLoader(bucket storage.Bucket) *Loader {
-	return &Loader{bucket: bucket, byHash: make(map[change.Hash]*list.Element)}
+// Rebuild returns the segments of a chunk that can't be read, because of why,
+// from elsewhere, and has proved them with [Prove]. It may be called concurrently.
+type Rebuild func(ctx context.Context, c *chain.Chunk, why error) ([]chain.Announced[chain.Segment], error)
+
+// NewLoader returns a loader of what is in the bucket. What is damaged or
+// missing there is asked of rebuild, unless that is nil.
+func NewLoader(bucket storage.Bucket, rebuild Rebuild) *Loader {
+	return &Loader{bucket: bucket, rebuild: rebuild, byHash: make(map[change.Hash]*list.Element)}
 }
 
 // LoadChunk implements [chain.Loader].
@@ -47,6 +53,20 @@ func (l *Loader) LoadChunk(ctx context.Context, c *chain.Chunk, brief bool) ([]s
 	if segs := l.cached(c.Hash, brief); segs != nil {
 		return segs, nil
 	}
+	segs, err := l.read(ctx, c, brief)
+	if l.rebuild != nil && (errors.Is(err, chain.ErrDamaged) || errors.Is(err, storage.ErrNotFound)) {
+		segs, err = l.rebuild(ctx, c, err)
+		brief = false
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.keep(&loaded{c.Hash, brief, segs})
+	return segs, nil
+}
+
+// read returns a chunk as it is stored.
+func (l *Loader) read(ctx context.Context, c *chain.Chunk, brief bool) ([]segment, error) {
 	if c.Size > maxRaw {
 		return nil, malformed("%s: a chunk of %d bytes", c.Key, c.Size)
 	}
@@ -58,14 +78,25 @@ func (l *Loader) LoadChunk(ctx context.Context, c *chain.Chunk, brief bool) ([]s
 		return nil, malformed("%s: the chunk of LSN %d to %d does not match its hash", c.Key, c.First, c.Last)
 	}
 	segs, err := decodeChunk(b, brief)
+	if err == nil {
+		err = matches(c, segs)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: the chunk of LSN %d to %d: %w", c.Key, c.First, c.Last, err)
 	}
-	if err := matches(c, segs); err != nil {
-		return nil, fmt.Errorf("%s: the chunk of LSN %d to %d: %w", c.Key, c.First, c.Last, err)
-	}
-	l.keep(&loaded{c.Hash, brief, segs})
 	return segs, nil
+}
+
+// Prove reports whether segments are what a chunk holds, by its content.
+func Prove(c *chain.Chunk, segs []chain.Announced[chain.Segment]) error {
+	first, second, err := encodeSegments(segs)
+	if err != nil {
+		return err
+	}
+	if contentHash(first, second) != c.Content {
+		return malformed("LSN %d to %d of the log are not what a checkpoint says", c.First, c.Last)
+	}
+	return matches(c, segs)
 }
 
 func (l *Loader) cached(h change.Hash, brief bool) []segment {

@@ -70,18 +70,19 @@ func Encode(s *chain.State, first chain.Seq, manifests [][]byte, chunk int) (*Ob
 	raw := [sections]int{}
 	rest := s.Segments.Rest()
 	for n := chunkLen(rest, chunk); n > 0; n = chunkLen(rest, chunk) {
-		b, err := encodeChunk(rest[:n])
+		b, content, err := encodeChunk(rest[:n])
 		if err != nil {
 			return nil, err
 		}
 		c := chain.ChunkOf(rest[:n])
+		c.Content = content
 		c.Key, c.Offset, c.Size, c.Hash = o.Key, int64(headerSize+len(stored[sectionLog])), int64(len(b)), sha256.Sum256(b)
 		o.Chunks = append(o.Chunks, c)
 		stored[sectionLog] = append(stored[sectionLog], b...)
 		rest = rest[n:]
 	}
 	var err error
-	if stored[sectionTail], err = encodeChunk(rest); err != nil {
+	if stored[sectionTail], _, err = encodeChunk(rest); err != nil {
 		return nil, err
 	}
 	raw[sectionLog], raw[sectionTail] = len(stored[sectionLog]), len(stored[sectionTail])
@@ -190,24 +191,35 @@ func rawSize(b *chain.Segment) int {
 const chunkHeader = 12
 
 // encodeChunk returns consecutive segments as two frames, after the stored
-// length of the first and the raw lengths of both.
-func encodeChunk(segs []segment) ([]byte, error) {
+// length of the first and the raw lengths of both, and the hash of their content.
+func encodeChunk(segs []segment) (chunk []byte, content change.Hash, err error) {
 	first, second, err := encodeSegments(segs)
 	if err != nil {
-		return nil, err
+		return nil, content, err
 	}
 	a, err := compress(first)
 	if err != nil {
-		return nil, err
+		return nil, content, err
 	}
 	b, err := compress(second)
 	if err != nil {
-		return nil, err
+		return nil, content, err
 	}
 	out := binary.LittleEndian.AppendUint32(nil, uint32(len(a)))
 	out = binary.LittleEndian.AppendUint32(out, uint32(len(first)))
 	out = binary.LittleEndian.AppendUint32(out, uint32(len(second)))
-	return append(append(out, a...), b...), nil
+	return append(append(out, a...), b...), contentHash(first, second), nil
+}
+
+// contentHash is the hash of a chunk's columns. Unlike that of its bytes it does
+// not depend on how they were compressed.
+func contentHash(first, second []byte) (content change.Hash) {
+	h := sha256.New()
+	h.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(first))))
+	h.Write(first)
+	h.Write(second)
+	h.Sum(content[:0])
+	return content
 }
 
 // chunkFrames takes a chunk apart. With brief, the second frame is left out.
@@ -273,6 +285,7 @@ func encodeDirectory(chunks []chain.Chunk) ([]byte, error) {
 	}
 	for i := range chunks {
 		w.hash(chunks[i].Hash)
+		w.hash(chunks[i].Content)
 	}
 	return w.b, nil
 }
@@ -280,7 +293,7 @@ func encodeDirectory(chunks []chain.Chunk) ([]byte, error) {
 // decodeDirectory reads what encodeDirectory wrote.
 func decodeDirectory(b []byte) ([]chain.Chunk, error) {
 	r := &reader{b: b}
-	chunks := make([]chain.Chunk, r.count(40))
+	chunks := make([]chain.Chunk, r.count(70))
 	key := ""
 	for i := range chunks {
 		if n := r.count(1); n > 0 {
@@ -309,7 +322,7 @@ func decodeDirectory(b []byte) ([]chain.Chunk, error) {
 		lsn, at = c.Last, c.Effective.To
 	}
 	for i := range chunks {
-		chunks[i].Hash = r.hash()
+		chunks[i].Hash, chunks[i].Content = r.hash(), r.hash()
 	}
 	return chunks, r.end()
 }

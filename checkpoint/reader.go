@@ -299,7 +299,7 @@ func matches(c *chain.Chunk, segs []segment) error {
 		return malformed("it is empty")
 	}
 	got := chain.ChunkOf(segs)
-	got.Key, got.Offset, got.Size, got.Hash = c.Key, c.Offset, c.Size, c.Hash
+	got.Key, got.Offset, got.Size, got.Hash, got.Content = c.Key, c.Offset, c.Size, c.Hash, c.Content
 	if got != *c {
 		return malformed("it holds something else than the directory says")
 	}

@@ -147,6 +147,7 @@ at most. An archive of a million segments takes about 5 GiB on the disk and minu
 		},
 	}
 	dirFlag(cmd, &o.Dir)
+	cmd.Flags().BoolVar(&o.Keep, "keep", false, "leave the archive in --dir, and use one that was left there")
 	cmd.Flags().IntVar(&o.Segments, "segments", 1_000_000, "segments of the archive")
 	cmd.Flags().IntVar(&o.Rounds, "rounds", 7, "times that each command runs")
 	return cmd
