@@ -62,9 +62,35 @@ type Rows interface {
 	SetSchema(s *change.Schema) error
 }
 
+// Mode says how much a record is held against what the rows show.
+type Mode int
+
+// The modes.
+const (
+	// Replica is strict: a record must fit the rows exactly.
+	Replica Mode = iota
+
+	// Restore is for a log that was proved to be that of the rows. A record of a
+	// keyed collection has its outcome whatever row is there, which is not read.
+	// Schemas and rows of bags, whose counts must be known, are held against
+	// what is there as ever.
+	Restore
+)
+
+func (m Mode) String() string {
+	switch m {
+	case Replica:
+		return "replica"
+	case Restore:
+		return "restore"
+	}
+	return fmt.Sprintf("mode(%d)", int(m))
+}
+
 // Record applies one record. It wraps [ErrDiverged] when the record can't
-// follow on what the rows show; the rows are then unchanged.
-func Record(rows Rows, r *change.Record) error {
+// follow on what the rows show, as far as the mode looks at them; the rows are
+// then unchanged.
+func Record(rows Rows, r *change.Record, m Mode) error {
 	if r.Op == change.SetSchema {
 		return setSchema(rows, r)
 	}
@@ -78,18 +104,20 @@ func Record(rows Rows, r *change.Record) error {
 	if len(r.Key) == 0 {
 		return diverged(r, "the key is empty")
 	}
-	count, err := rows.Count(r.Collection, r.Key)
-	if err != nil {
-		return err
-	}
-	if s.Bag() {
-		return bagRecord(rows, r, count)
+	if m == Replica || s.Bag() {
+		count, err := rows.Count(r.Collection, r.Key)
+		switch {
+		case err != nil:
+			return err
+		case s.Bag():
+			return bagRecord(rows, r, count)
+		case r.Op == change.Insert && count != 0:
+			return diverged(r, "the row is already there")
+		case r.Op != change.Insert && count == 0:
+			return diverged(r, "the row is not there")
+		}
 	}
 	switch {
-	case r.Op == change.Insert && count != 0:
-		return diverged(r, "the row is already there")
-	case r.Op != change.Insert && count == 0:
-		return diverged(r, "the row is not there")
 	case r.Op == change.Delete:
 		return rows.Remove(r.Collection, r.Key)
 	case r.Image.Partial():
@@ -138,88 +166,12 @@ func diverged(r *change.Record, why string) error {
 	return fmt.Errorf("%s at LSN %d in collection %d: %s: %w", r.Op, r.LSN, r.Collection, why, ErrDiverged)
 }
 
-// Mode says how much a record is held against what the rows show.
-type Mode int
-
-// The modes.
-const (
-	// Replica is strict: a record must fit the rows exactly.
-	Replica Mode = iota
-
-	// Restore is for catching up from a copy that was made while its database
-	// changed: the rows may already show some of what a record does, or what
-	// comes later. The record's outcome is brought about whatever is there. Rows
-	// of bags can't be caught up so: how many copies were there at the start
-	// is not known.
-	Restore
-)
-
-func (m Mode) String() string {
-	switch m {
-	case Replica:
-		return "replica"
-	case Restore:
-		return "restore"
-	}
-	return fmt.Sprintf("mode(%d)", int(m))
-}
-
-// Loosely applies one record in the mode [Restore]. It wraps [ErrDiverged] for
-// a record that can't have been made by any history.
-func Loosely(rows Rows, r *change.Record) error {
-	s := rows.Schema(r.Collection)
-	switch {
-	case r.Op == change.SetSchema:
-		next, err := r.Schema()
-		if err != nil {
-			return err
-		}
-		if s != nil && s.Version >= next.Version {
-			return nil
-		}
-		if s == nil && next.Dropped {
-			return nil
-		}
-		if next.Dropped {
-			if err := rows.Clear(next.Collection); err != nil {
-				return err
-			}
-		}
-		return rows.SetSchema(next)
-	case s == nil:
-		return nil // a later record has dropped it
-	case r.Op == change.Truncate:
-		return rows.Clear(r.Collection)
-	case len(r.Key) == 0:
-		return diverged(r, "the key is empty")
-	case s.Bag():
-		return diverged(r, "rows of a bag can't be caught up from a copy that is not exact")
-	case r.Op == change.Delete:
-		return rows.Remove(r.Collection, r.Key)
-	case r.Image.Partial():
-		return diverged(r, "its image is partial; a log of full images is needed")
-	}
-	return rows.Set(r.Collection, r.Key, r.Image, 1)
-}
-
 // Applier applies transactions to rows in log order. It is for one goroutine.
 type Applier struct {
 	Rows Rows
 	LSN  change.LSN  // of the last record that Rows holds
 	Hash change.Hash // log hash through LSN
-
-	// Exact is the LSN from which on the rows are what the log says; up to it
-	// they may show more, and transactions are applied in the mode Restore. 0 for
-	// rows that are exact at LSN.
-	Exact change.LSN
-}
-
-// Mode returns how the next transaction will be applied.
-func (a *Applier) Mode() Mode {
-	if a.LSN < a.Exact {
-		return Restore
-	}
-	return Replica
+	Mode Mode        // of all transactions; the zero value is strict
 }
 
 // Tx applies a transaction whose canonical encoding is given, and moves LSN
@@ -236,12 +188,8 @@ func (a *Applier) Tx(t *change.Tx, canonical []byte) (Outcome, error) {
 	case first != a.LSN+1:
 		return 0, fmt.Errorf("transaction %d starts at LSN %d, the state ends at %d: %w", t.ID, first, a.LSN, ErrGap)
 	}
-	record := Record
-	if a.Mode() == Restore {
-		record = Loosely
-	}
 	for i := range t.Records {
-		if err := record(a.Rows, &t.Records[i]); err != nil {
+		if err := Record(a.Rows, &t.Records[i], a.Mode); err != nil {
 			return 0, fmt.Errorf("transaction %d: %w", t.ID, err)
 		}
 	}

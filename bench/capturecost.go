@@ -47,13 +47,17 @@ type CaptureCostSize struct {
 	Without Spread `json:"commits_per_second_without"` // of a database that no archive was ever attached to
 	With    Spread `json:"commits_per_second_with"`    // of one that is captured meanwhile
 	OfBare  Spread `json:"with_of_without"`            // pair by pair
+
+	CPUWithout Spread `json:"processor_micros_per_commit_without"` // of the whole process
+	CPUWith    Spread `json:"processor_micros_per_commit_with"`    // the same, with what the capture does
 }
 
 // WriteText writes the result for people.
 func (r *CaptureCostResult) WriteText(w io.Writer) error {
 	for _, s := range r.Sizes {
-		if _, err := fmt.Fprintf(w, "%d writers, %d rows a commit: %s commits a second without capture, %s with; with of without %s; %d runs of each\n",
-			r.Writers, s.Rows, s.Without.per(1, 0), s.With.per(1, 0), s.OfBare.per(1, 3), s.With.Runs); err != nil {
+		if _, err := fmt.Fprintf(w, "%d writers, %d rows a commit: %s commits a second without capture, %s with; with of without %s; "+
+			"processor time of a commit %s µs without, %s with; %d runs of each\n",
+			r.Writers, s.Rows, s.Without.per(1, 0), s.With.per(1, 0), s.OfBare.per(1, 3), s.CPUWithout.per(1, 1), s.CPUWith.per(1, 1), s.With.Runs); err != nil {
 			return err
 		}
 	}
@@ -107,10 +111,11 @@ func captureCost(ctx context.Context, o CaptureCostOptions, rows int) (res Captu
 			return res, err
 		}
 		if round == 0 {
-			bare.samples, captured.samples = nil, nil
+			bare.samples, captured.samples, bare.cpu, captured.cpu = nil, nil, nil, nil
 		}
 	}
-	return CaptureCostSize{Rows: rows, Without: spread(bare.samples), With: spread(captured.samples), OfBare: ratios(captured.samples, bare.samples)}, nil
+	return CaptureCostSize{Rows: rows, Without: spread(bare.samples), With: spread(captured.samples), OfBare: ratios(captured.samples, bare.samples),
+		CPUWithout: spread(bare.cpu), CPUWith: spread(captured.cpu)}, nil
 }
 
 // captured is slice under a capture that has nothing left to read at its start.

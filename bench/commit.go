@@ -53,6 +53,7 @@ type CommitFigures struct {
 	MicrosP99 Spread `json:"p99_micros"` // and its 99th percentile
 	samples   []float64
 	p50, p99  []float64
+	cpu       []float64 // micros of processor time a commit
 }
 
 // WriteText writes the result for people.
@@ -169,7 +170,7 @@ func (c *committers) slice(ctx context.Context, d time.Duration, f *CommitFigure
 	waits := make([][]float64, f.Writers)
 	errs := make([]error, f.Writers)
 	var wg sync.WaitGroup
-	start := time.Now()
+	start, cpu := time.Now(), cpuSeconds()
 	for w := range f.Writers {
 		wg.Go(func() {
 			row := make(change.Row, len(c.rows[0]))
@@ -192,6 +193,7 @@ func (c *committers) slice(ctx context.Context, d time.Duration, f *CommitFigure
 		all = append(all, w...)
 	}
 	f.samples = append(f.samples, float64(len(all))/elapsed)
+	f.cpu = append(f.cpu, (cpuSeconds()-cpu)*1e6/float64(len(all)))
 	f.p50 = append(f.p50, percentile(all, 50))
 	f.p99 = append(f.p99, percentile(all, 99))
 	return nil

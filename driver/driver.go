@@ -317,8 +317,9 @@ type Standby interface {
 	// from the mark. Transactions at or below the mark are skipped. It returns
 	// how many were applied. Errors wrap apply.ErrGap when one starts later than
 	// just after the mark, apply.ErrDiverged when a record does not fit the rows,
-	// or are those of the sequence: what comes before the transaction at fault
-	// is then applied, nothing of it and after it.
+	// as far as the database holds it against them, or are those of the sequence:
+	// what comes before the transaction at fault is then applied, nothing of it
+	// and after it.
 	Apply(ctx context.Context, txs iter.Seq2[*change.Tx, error]) (int, error)
 
 	// Cover notes what the archive promises: the standby, at its mark, holds

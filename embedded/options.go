@@ -74,6 +74,13 @@ type Options struct {
 	// out, and so about how much log Open may have to replay; 0 means 32 MiB.
 	MemTableBytes int64
 
+	// StrictStandby makes a standby look at each row before it takes a change of
+	// it, and stop where the two do not fit ([apply.ErrDiverged]). It costs about
+	// as much again as following does. Without it what the standby relies on is
+	// that its log is proved to be the archive's, transaction by transaction, and
+	// that its rows were made from that log; rows of bags are looked at always.
+	StrictStandby bool
+
 	// Lag says what happens when an attached archive falls behind.
 	Lag LagPolicy
 

@@ -248,7 +248,10 @@ func (s *standby) begin() *batch {
 func (b *batch) reset() {
 	db := b.s.db
 	b.rows = newRows(db.state, db.assignedCatalog)
-	b.applier = apply.Applier{Rows: b.rows, LSN: db.assigned.LSN, Hash: db.assigned.Hash}
+	b.applier = apply.Applier{Rows: b.rows, LSN: db.assigned.LSN, Hash: db.assigned.Hash, Mode: apply.Restore}
+	if db.opts.StrictStandby {
+		b.applier.Mode = apply.Replica
+	}
 }
 
 // add takes a transaction into the batch. After an error nothing of it is

@@ -195,6 +195,7 @@ func TestStandbyRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			db := emptyRestored(t, vfs.NewMem())
+			db.opts.StrictStandby = true
 			s := follow(t, db)
 			n, err := s.Apply(t.Context(), c.txs)
 			if n != 5 || !errors.Is(err, c.want) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/tidemarkdb/tidemark/change"
@@ -26,6 +27,11 @@ func stateOptions(fs vfs.FS, opts *Options, flushed func()) *pebble.Options {
 		CacheSize:             opts.CacheBytes,
 		L0CompactionThreshold: 4,
 		Logger:                &stateLog{last: opts.Fatal},
+	}
+	// Most reads ask for a row that a level does not hold.
+	const bitsPerKey = 10
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bitsPerKey)
 	}
 	if flushed != nil {
 		o.EventListener = &pebble.EventListener{FlushEnd: func(pebble.FlushInfo) { flushed() }}

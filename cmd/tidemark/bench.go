@@ -168,6 +168,7 @@ func newBenchFollow(c *console) *cobra.Command {
 	cmd.Flags().DurationVar(&o.For, "for", 30*time.Second, "how long to commit")
 	cmd.Flags().IntVar(&o.Rows, "rows", 100, "rows of a commit")
 	cmd.Flags().IntVar(&o.Keys, "keys", 1_000_000, "different rows, chosen at random")
+	cmd.Flags().IntVar(&o.Writers, "writers", 4, "how many writers at once")
 	return cmd
 }
 

@@ -18,6 +18,7 @@ import (
 type followFlags struct {
 	once     bool
 	rebase   bool
+	strict   bool
 	poll     time.Duration
 	timeline string
 }
@@ -43,6 +44,10 @@ begins a timeline of its own. It follows one timeline, and is not disturbed by
 others that go on from it. Where the archive's log has a gap it stops: --rebase
 then restores the newest state beside DB and puts it in its place.
 
+Everything is proved to be the archive's before it is applied. What DB shows is
+made from that and from nothing else, so it is not read again for each change;
+--strict does that too.
+
 Only one process can have an embedded database open: an application that reads
 from its standby follows with the library (package follow).`,
 		Example: "  tidemark follow /backup/shop ./standby.db\n  tidemark follow promote ./standby.db",
@@ -54,6 +59,7 @@ from its standby follows with the library (package follow).`,
 	fl := cmd.Flags()
 	fl.BoolVar(&f.once, "once", false, "stop when DB holds all that the archive has")
 	fl.BoolVar(&f.rebase, "rebase", false, "start over from the newest state, beside DB, and put that in its place")
+	fl.BoolVar(&f.strict, "strict", false, "hold each change against the row that DB shows, and stop where they do not fit; slower")
 	fl.DurationVar(&f.poll, "poll", 200*time.Millisecond, "look for changes this often")
 	fl.StringVar(&f.timeline, "timeline", "", "the `timeline` to follow; default the one that DB follows, main for a new one")
 	cmd.AddCommand(newPromote(c))
@@ -83,7 +89,7 @@ func runFollow(ctx context.Context, c *console, name, dbName string, f followFla
 	if scheme != "embedded" {
 		return unsupported("a database", scheme, wantDatabase)
 	}
-	o := follow.PrepareOptions{Database: embedded.Options{Fatal: lastWords}}
+	o := follow.PrepareOptions{Database: embedded.Options{Fatal: lastWords, StrictStandby: f.strict}}
 	a, err := c.openFollowed(ctx, name, dir, o, f)
 	if err != nil {
 		return err
