@@ -129,6 +129,7 @@ func testDriver(t *testing.T, piece int64, records int) {
 				Open:   func() (drivertest.Database, error) { return openTested(fs, true) },
 			}, nil
 		},
+		Standby: func(db drivertest.Database) (driver.Standby, error) { return db.(*tested).Follow() },
 	})
 }
 

@@ -72,6 +72,10 @@ type Suite struct {
 
 	// Place returns a new place to restore to. Nil skips the tests of targets.
 	Place func() (Place, error)
+
+	// Standby returns a database, which was restored and has not changed since or
+	// is a standby already, as a standby. Nil skips what needs it.
+	Standby func(Database) (driver.Standby, error)
 }
 
 // Place is where a test restores to.
@@ -101,6 +105,7 @@ func Run(t *testing.T, s Suite) {
 	t.Run("TargetAborts", s.targetAborts)
 	t.Run("TargetGoesOn", s.targetGoesOn)
 	t.Run("TargetKeepsAnother", s.targetKeepsAnother)
+	t.Run("StandbyFollows", s.standbyFollows)
 }
 
 // TB is the part of testing.TB and rapid.T that helpers need.
