@@ -70,7 +70,7 @@ func (i Identity) validate() error {
 func ReadIdentity(ctx context.Context, bucket storage.Bucket) (Identity, error) {
 	raw, err := readAll(ctx, bucket, IdentityKey, maxIdentity)
 	if errors.Is(err, storage.ErrNotFound) {
-		return Identity{}, fmt.Errorf("the bucket holds no %s: %w; 'tidemark init' makes it one", IdentityKey, ErrNotArchive)
+		return Identity{}, fmt.Errorf("the bucket holds no %s: %w; if it is a mount, is it mounted? 'tidemark init' makes a new archive", IdentityKey, ErrNotArchive)
 	}
 	if err != nil {
 		return Identity{}, err

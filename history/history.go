@@ -160,6 +160,9 @@ func (q *Query) count(ids map[change.CollectionID]bool, counts []chain.Count) in
 	return n
 }
 
+// maxNamed is how many collections an error lists.
+const maxNamed = 20
+
 // collections returns the IDs of every incarnation of the collection asked
 // for, or nil for any.
 func (q *Query) collections(s *chain.State) (map[change.CollectionID]bool, error) {
@@ -183,7 +186,11 @@ func (q *Query) collections(s *chain.State) (map[change.CollectionID]bool, error
 	if len(ids) == 0 {
 		list := "none"
 		if len(known) > 0 {
-			list = strings.Join(slices.Sorted(maps.Keys(known)), ", ")
+			all := slices.Sorted(maps.Keys(known))
+			list = strings.Join(all[:min(len(all), maxNamed)], ", ")
+			if more := len(all) - maxNamed; more > 0 {
+				list += fmt.Sprintf(" and %d more", more)
+			}
 		}
 		return nil, fmt.Errorf("the archive has never held a collection %q; it knows: %s: %w", q.Collection, list, ErrNoCollection)
 	}

@@ -141,7 +141,11 @@ func (x *examiner) objects(ctx context.Context) error {
 	case len(all) == 1:
 		x.say("objects", OK, nil, "", "the one object is there, with the right size")
 	default:
-		x.say("objects", OK, nil, "", "all %d objects are there, with the right sizes", len(all))
+		there := "the one object is there, with the right size"
+		if len(all) != 1 {
+			there = fmt.Sprintf("all %d objects are there, with the right sizes", len(all))
+		}
+		x.say("objects", OK, nil, "", "%s", there)
 	}
 	return nil
 }

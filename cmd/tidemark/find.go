@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -191,10 +192,17 @@ func describe(tx *history.Transaction, names map[change.CollectionID][]string) *
 	return r
 }
 
+// maxWhat is how many collections of a transaction are named.
+const maxWhat = 4
+
 // words says what a transaction did: "city +3 ~2 −1, region truncated".
 func (f *found) words() string {
 	var parts []string
 	for i := range f.What {
+		if more := len(f.What) - maxWhat; i >= maxWhat && more > 1 {
+			parts = append(parts, fmt.Sprintf("and %d more collections", more))
+			break
+		}
 		w := &f.What[i]
 		s := w.Name
 		for _, n := range []struct {

@@ -280,6 +280,9 @@ func limitHeap(memory int64) {
 	}
 }
 
+// maxListed is how many collections the report of a restore lists.
+const maxListed = 50
+
 // printRestored reports what a restore has reached.
 func (c *console) printRestored(plan *recovery.Plan, r *restore.Result, dest string) {
 	c.printf("restored %s, %s, to %s in %s\n", plural(r.Rows, "row", "rows"), size(r.Bytes), dest, span(r.Elapsed))
@@ -292,10 +295,13 @@ func (c *console) printRestored(plan *recovery.Plan, r *restore.Result, dest str
 			names[s.Collection] = s.Name
 		}
 		t := newTable("COLLECTION", "ROWS>", "DIGEST")
-		for _, d := range r.Digests {
+		for _, d := range r.Digests[:min(len(r.Digests), maxListed)] {
 			t.add(names[d.Collection], count(d.Rows), d.Digest.String())
 		}
 		t.print(c.out)
+		if more := len(r.Digests) - maxListed; more > 0 {
+			c.printf("and %s; --json lists all\n", plural(int64(more), "collection", "collections"))
+		}
 	}
 	if r.Confirmed {
 		c.printf("the database itself showed the same digests at this LSN\n")
