@@ -258,3 +258,11 @@ func TestSnapshotsOfTheDefaults(t *testing.T) {
 		t.Errorf("%+v\n%+v", own, other)
 	}
 }
+
+// TestByteOrderMark: what some editors write before the first line means nothing.
+func TestByteOrderMark(t *testing.T) {
+	c, err := config.Parse("c.yaml", []byte("\ufeffversion: 1\r\ndatabases:\r\n  shop:\r\n    archive: dir:/a\r\n"), env())
+	if err != nil || len(c.Databases) != 1 {
+		t.Errorf("%+v, %v", c, err)
+	}
+}

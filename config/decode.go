@@ -287,6 +287,9 @@ func list(n ast.Node) []ast.Node {
 	return []ast.Node{n}
 }
 
+// maxQuoted is how much of a text an error quotes, in bytes.
+const maxQuoted = 60
+
 // describe says what kind of value a node is.
 func describe(n ast.Node) string {
 	switch n := n.(type) {
@@ -297,6 +300,9 @@ func describe(n ast.Node) string {
 	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
 		return "the number " + n.GetToken().Value
 	case *ast.StringNode:
+		if len(n.Value) > maxQuoted {
+			return fmt.Sprintf("%q…", strings.ToValidUTF8(n.Value[:maxQuoted], ""))
+		}
 		return fmt.Sprintf("%q", n.Value)
 	case *ast.LiteralNode:
 		return "a block of text"

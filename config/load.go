@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -123,6 +124,7 @@ func Load(o Options) (*Config, error) {
 // Parse reads the configuration that raw holds; name is what the file is
 // called in messages, and relative paths in it start at its directory.
 func Parse(name string, raw []byte, o Options) (*Config, error) {
+	raw = bytes.TrimPrefix(raw, []byte("\ufeff")) // some editors write this mark first
 	d := decoder{&report{file: name, lines: strings.Split(strings.ReplaceAll(string(raw), "\r\n", "\n"), "\n")}}
 	doc := d.decode(raw)
 	return assemble(o, doc, d)
@@ -267,6 +269,7 @@ func (a *assembly) database(s *section, dir string) {
 	if len(a.found) == 0 && len(a.other) == 0 { // what is missing is not just misspelled
 		a.sane(db, s)
 	}
+	a.alone(db, s)
 	a.lists(db, s)
 	a.c.Databases = append(a.c.Databases, db)
 }
@@ -280,6 +283,21 @@ func (a *assembly) sameVariables(name string) string {
 		}
 	}
 	return ""
+}
+
+// alone refuses what two databases can't share: one database has one name, and
+// a timeline of an archive is written to by one database. A database without a
+// source may look at the archive of another.
+func (a *assembly) alone(db *Database, s *section) {
+	for _, d := range a.c.Databases {
+		switch {
+		case db.Source == "" || d.Source == "":
+		case d.Source == db.Source:
+			a.at(s.key, "databases.%s has the same source as %s: one database has one name", db.Name, d.Name)
+		case d.Archive == db.Archive && d.Timeline == db.Timeline:
+			a.at(s.key, "databases.%s has the same archive as %s: each database needs one of its own", db.Name, d.Name)
+		}
+	}
 }
 
 // resolve makes a relative path of the file absolute.
