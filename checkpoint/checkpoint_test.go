@@ -3,6 +3,8 @@ package checkpoint_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -11,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/chain/chaintest"
@@ -302,13 +305,101 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// FuzzObject reads any bytes, as they are and with hashes that fit them: what
+// lies behind the hashes must stand on its own feet too.
 func FuzzObject(f *testing.F) {
 	c := long(f, 12)
 	o := encode(f, c.State, 1, c.Raws, 5)
 	f.Add(o.Bytes)
 	f.Add(o.Bytes[:400])
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if err := everything(t.Context(), o.Key, raw); err != nil && !errors.Is(err, chain.ErrDamaged) && !errors.Is(err, chain.ErrVersion) {
+		for _, b := range [][]byte{raw, sealed(raw)} {
+			if err := everything(t.Context(), o.Key, b); err != nil && !errors.Is(err, chain.ErrDamaged) && !errors.Is(err, chain.ErrVersion) {
+				t.Fatalf("an error of no kind: %v", err)
+			}
+		}
+	})
+}
+
+// sealed returns the object with a header that fits the sections, as far as
+// they are there.
+func sealed(object []byte) []byte {
+	const sections, entry, start = 5, 56, 12
+	const header = start + sections*entry + sha256.Size
+	b := bytes.Clone(object)
+	if len(b) < header {
+		return b
+	}
+	next := uint64(header)
+	for i := range sections {
+		e := b[start+i*entry:]
+		size := min(binary.LittleEndian.Uint64(e[8:]), uint64(len(b))-next)
+		if i == sections-1 {
+			size = uint64(len(b)) - next
+		}
+		binary.LittleEndian.PutUint64(e, next)
+		binary.LittleEndian.PutUint64(e[8:], size)
+		sum := sha256.Sum256(b[next : next+size])
+		copy(e[24:], sum[:])
+		next += size
+	}
+	sum := sha256.Sum256(b[:header-sha256.Size])
+	copy(b[header-sha256.Size:], sum[:])
+	return b
+}
+
+// FuzzSections reads any bytes as the sections that open an archive, whatever
+// their hashes and frames.
+func FuzzSections(f *testing.F) {
+	c := long(f, 12)
+	o := encode(f, c.State, 1, c.Raws, 5)
+	raw := make([][]byte, 5)
+	for i := range raw {
+		e := o.Bytes[12+i*56:]
+		at, size := binary.LittleEndian.Uint64(e), binary.LittleEndian.Uint64(e[8:])
+		raw[i] = o.Bytes[at : at+size]
+	}
+	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		f.Fatal(err)
+	}
+	decoder, err := zstd.NewReader(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer decoder.Close()
+	unpack := func(b []byte) []byte {
+		out, err := decoder.DecodeAll(b, nil)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return out
+	}
+	first := binary.LittleEndian.Uint32(raw[3])
+	f.Add(unpack(raw[1]), unpack(raw[2]), unpack(raw[3][12:12+first]), unpack(raw[3][12+first:]))
+	f.Fuzz(func(t *testing.T, directory, state, main, largest []byte) {
+		pack := func(b []byte) []byte {
+			if len(b) == 0 {
+				return nil
+			}
+			return encoder.EncodeAll(b, nil)
+		}
+		a := pack(main)
+		tail := binary.LittleEndian.AppendUint32(nil, uint32(len(a)))
+		tail = binary.LittleEndian.AppendUint32(tail, uint32(len(main)))
+		tail = binary.LittleEndian.AppendUint32(tail, uint32(len(largest)))
+		tail = append(append(tail, a...), pack(largest)...)
+		object := bytes.Clone(o.Bytes[:12+5*56+sha256.Size])
+		for i, s := range [][2][]byte{{raw[0], raw[0]}, {pack(directory), directory}, {pack(state), state}, {tail, tail}, {raw[4], nil}} {
+			e := object[12+i*56:]
+			binary.LittleEndian.PutUint64(e[8:], uint64(len(s[0])))
+			if i < 4 {
+				binary.LittleEndian.PutUint64(e[16:], uint64(len(s[1])))
+			}
+			object = append(object, s[0]...)
+		}
+		if err := everything(t.Context(), o.Key, sealed(object)); err != nil && !errors.Is(err, chain.ErrDamaged) && !errors.Is(err, chain.ErrVersion) &&
+			!errors.Is(err, storage.ErrNotFound) { // a chunk in another object
 			t.Fatalf("an error of no kind: %v", err)
 		}
 	})
