@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sort"
 	"sync"
 
 	"github.com/tidemarkdb/tidemark/change"
@@ -111,54 +112,137 @@ func (h *held) prefixes(workers int) map[change.CollectionID]shared {
 	return all
 }
 
-// slot is what of a collection lies in one range.
-type slot struct {
-	rng        int // of the ranges
-	collection change.CollectionID
+// share is how the rows of one collection are divided among ranges.
+type share struct {
+	first int          // the range with its first rows
+	cuts  []change.Key // where those after it begin
+}
+
+// shareOf returns the ranges, which lie in order and cover everything, that can
+// hold rows of a collection.
+func shareOf(ranges []Range, c change.CollectionID) (s share) {
+	last := len(ranges) - 1
+	s.first = sort.Search(last, func(i int) bool {
+		to := ranges[i].To
+		return to.Collection > c || to.Collection == c && len(to.Key) > 0
+	})
+	for i := s.first; i < last && ranges[i].To.Collection == c; i++ {
+		s.cuts = append(s.cuts, ranges[i].To.Key)
+	}
+	return s
+}
+
+// place returns in which of the share's ranges a row lies.
+func (s *share) place(key change.Key) int {
+	lo, hi := 0, len(s.cuts)
+	for lo < hi {
+		if mid := (lo + hi) / 2; bytes.Compare(s.cuts[mid], key) <= 0 {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
+}
+
+// placed calls enter when the records that count go on with another collection,
+// and f for each of them.
+func (h *held) placed(from, to int, enter func(change.CollectionID), f func(b, i int, r *change.Record)) {
+	var last change.CollectionID
+	begun := false
+	h.each(from, to, func(b, i int, r *change.Record) {
+		if r.Collection != last || !begun {
+			last, begun = r.Collection, true
+			enter(last)
+		}
+		f(b, i, r)
+	})
+}
+
+// counted is how many records of one collection lie in each range of its share.
+type counted struct {
+	share
+	n []int
+}
+
+// count divides the records of the blocks from … to−1.
+func (h *held) count(ranges []Range, from, to int) map[change.CollectionID]*counted {
+	all := make(map[change.CollectionID]*counted)
+	var mine *counted
+	h.placed(from, to, func(c change.CollectionID) {
+		if mine = all[c]; mine == nil {
+			mine = &counted{share: shareOf(ranges, c)}
+			mine.n = make([]int, len(mine.cuts)+1)
+			all[c] = mine
+		}
+	}, func(_, _ int, r *change.Record) { mine.n[mine.place(r.Key)]++ })
+	return all
+}
+
+// filling is where one worker puts the refs of one collection: for each range of
+// its share, into its own part of that range's list.
+type filling struct {
+	share
+	lists [][]ref
+}
+
+// room makes the lists, by range and collection, for what the workers have
+// counted, and gives each worker its part of them, in order of workers.
+func room(counts []map[change.CollectionID]*counted, ranges int) (lists []map[change.CollectionID][]ref, fill []map[change.CollectionID]*filling) {
+	lists = make([]map[change.CollectionID][]ref, ranges)
+	for i := range lists {
+		lists[i] = make(map[change.CollectionID][]ref)
+	}
+	total := make(map[change.CollectionID][]int)
+	for _, m := range counts {
+		for c, mine := range m {
+			if total[c] == nil {
+				total[c] = make([]int, len(mine.n))
+			}
+			for i, n := range mine.n {
+				total[c][i] += n
+			}
+		}
+	}
+	rest := make(map[change.CollectionID][][]ref)
+	for _, m := range counts {
+		mine := make(map[change.CollectionID]*filling)
+		for c, got := range m {
+			if rest[c] == nil {
+				rest[c] = make([][]ref, len(got.n))
+				for i, n := range total[c] {
+					if n > 0 {
+						rest[c][i] = make([]ref, n)
+						lists[got.first+i][c] = rest[c][i]
+					}
+				}
+			}
+			f := &filling{got.share, make([][]ref, len(got.n))}
+			for i, n := range got.n {
+				f.lists[i], rest[c][i] = rest[c][i][:0:n], rest[c][i][n:]
+			}
+			mine[c] = f
+		}
+		fill = append(fill, mine)
+	}
+	return lists, fill
 }
 
 // sorted divides the records among ranges that lie in order and cover
 // everything, and returns a source for each. They share the held memory and
 // may be read at the same time.
 func (h *held) sorted(ranges []Range, workers int) []Source {
-	counts := make([]map[slot]*int, workers)
-	h.spread(workers, func(part, from, to int) {
-		mine := make(map[slot]*int)
-		var n *int
-		h.placed(ranges, from, to, func(s slot) {
-			if n = mine[s]; n == nil {
-				n = new(int)
-				mine[s] = n
-			}
-		}, func(_, _ int, _ *change.Record) { *n++ })
-		counts[part] = mine
-	})
-	lists := make([]map[change.CollectionID][]ref, len(ranges))
-	for i := range lists {
-		lists[i] = make(map[change.CollectionID][]ref)
-	}
-	fill := make([]map[slot]*[]ref, workers) // each worker's part of the lists, in order of workers
-	for s, total := range sumCounts(counts) {
-		list := make([]ref, total)
-		lists[s.rng][s.collection] = list
-		for part := range counts {
-			if n := counts[part][s]; n != nil {
-				mine := list[:0:*n]
-				list = list[*n:]
-				if fill[part] == nil {
-					fill[part] = make(map[slot]*[]ref)
-				}
-				fill[part][s] = &mine
-			}
-		}
-	}
+	counts := make([]map[change.CollectionID]*counted, workers)
+	h.spread(workers, func(part, from, to int) { counts[part] = h.count(ranges, from, to) })
+	lists, fill := room(counts, len(ranges))
 	keys := h.prefixes(workers)
 	h.spread(workers, func(part, from, to int) {
-		var list *[]ref
+		var mine *filling
 		skip := 0
-		h.placed(ranges, from, to, func(s slot) {
-			list, skip = fill[part][s], keys[s.collection].common
+		h.placed(from, to, func(c change.CollectionID) {
+			mine, skip = fill[part][c], keys[c].common
 		}, func(b, i int, r *change.Record) {
+			list := &mine.lists[mine.place(r.Key)]
 			*list = append(*list, ref{prefixOf(r.Key, skip), uint32(b), uint32(i)})
 		})
 	})
@@ -167,43 +251,6 @@ func (h *held) sorted(ranges []Range, workers int) []Source {
 		out[n] = &heldSource{held: h, lists: lists[n], order: slices.Sorted(maps.Keys(lists[n])), out: make([]change.Record, 0, batchSize)}
 	}
 	return out
-}
-
-func sumCounts(counts []map[slot]*int) map[slot]int {
-	sum := make(map[slot]int)
-	for _, m := range counts {
-		for s, n := range m {
-			sum[s] += *n
-		}
-	}
-	return sum
-}
-
-// placed calls f for every record that counts, and before that enter when its
-// slot is another than that of the record before.
-func (h *held) placed(ranges []Range, from, to int, enter func(slot), f func(b, i int, r *change.Record)) {
-	last := slot{rng: -1}
-	h.each(from, to, func(b, i int, r *change.Record) {
-		if s := (slot{place(ranges, r), r.Collection}); s != last {
-			last = s
-			enter(s)
-		}
-		f(b, i, r)
-	})
-}
-
-// place returns the range that holds the record.
-func place(ranges []Range, r *change.Record) int {
-	lo, hi := 0, len(ranges)-1
-	for lo < hi {
-		mid := (lo + hi) / 2
-		if ranges[mid].above(r) {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo
 }
 
 // heldSource sorts and composes one range of held records, a collection at a time.

@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -44,16 +45,19 @@ type load struct {
 	bytes   atomic.Int64
 	mu      sync.Mutex
 	digests map[change.CollectionID]*change.Digest // guarded by mu
+	schemas map[change.CollectionID]*change.Schema // at the point
 }
 
 func newLoad(o Options, plan *recovery.Plan) *load {
-	l := &load{o: o, plan: plan, began: time.Now(), digests: make(map[change.CollectionID]*change.Digest)}
+	l := &load{o: o, plan: plan, began: time.Now(), digests: make(map[change.CollectionID]*change.Digest),
+		schemas: make(map[change.CollectionID]*change.Schema)}
 	l.log = int64(plan.Point.LSN)
 	if plan.Base != nil {
 		l.log -= int64(plan.Base.LSN)
 	}
 	for _, s := range plan.Schemas {
 		l.digests[s.Collection] = new(change.Digest)
+		l.schemas[s.Collection] = s
 	}
 	return l
 }
@@ -89,46 +93,57 @@ func bound(k *pack.RowKey) *driver.Bound {
 	return &driver.Bound{Collection: k.Collection, Key: k.Key}
 }
 
-// run loads every part, as many at once as may be.
+// run loads every part. As many are read at once as may be; one whose rows have
+// ended makes room for the next, while the target still makes it durable.
 func (l *load) run(ctx context.Context, rows *recovery.Rows, dst driver.Target) error {
-	schemas := make(map[change.CollectionID]*change.Schema)
-	for _, s := range l.plan.Schemas {
-		schemas[s.Collection] = s
-	}
 	parts := rows.Parts()
 	l.of.Store(int64(l.resumed + len(parts)))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(rows.AtOnce())
+	g.SetLimit(2 * rows.AtOnce())
+	reading := make(chan struct{}, rows.AtOnce())
 	for _, part := range parts {
-		g.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err // another part has failed
-			}
-			p := &driver.Part{From: bound(part.From), To: bound(part.To)}
-			ended := false
-			err := dst.Load(ctx, p, l.watch(part.Rows, schemas, p, &ended))
-			if err == nil && !ended {
-				err = errors.New("the target left rows unread and reported no error")
-			}
-			if err == nil {
-				l.parts.Add(1)
-			}
-			return err
-		})
+		select {
+		case reading <- struct{}{}:
+		case <-ctx.Done():
+			return cmp.Or(g.Wait(), ctx.Err())
+		}
+		g.Go(func() error { return l.one(ctx, part, dst, sync.OnceFunc(func() { <-reading })) })
 	}
 	return g.Wait()
 }
 
-// watch passes a part's rows on and keeps count of them, in p too. It sets
+// one loads a part. It calls read when no more of its rows are read.
+func (l *load) one(ctx context.Context, part recovery.Part, dst driver.Target, read func()) error {
+	defer read()
+	if err := ctx.Err(); err != nil {
+		return err // another part has failed
+	}
+	p := &driver.Part{From: bound(part.From), To: bound(part.To)}
+	ended := false
+	rows := l.watch(part.Rows, p, func() {
+		ended = true
+		read()
+	})
+	err := dst.Load(ctx, p, rows)
+	if err == nil && !ended {
+		err = errors.New("the target left rows unread and reported no error")
+	}
+	if err == nil {
+		l.parts.Add(1)
+	}
+	return err
+}
+
+// watch passes a part's rows on and keeps count of them, in p too. It calls
 // ended when all were taken.
-func (l *load) watch(rows iter.Seq2[*change.Record, error], schemas map[change.CollectionID]*change.Schema, p *driver.Part, ended *bool) iter.Seq2[*change.Record, error] {
+func (l *load) watch(rows iter.Seq2[*change.Record, error], p *driver.Part, ended func()) iter.Seq2[*change.Record, error] {
 	return func(yield func(*change.Record, error) bool) {
 		c := counter{load: l, part: p}
 		n := 0
 		for rec, err := range rows {
 			if err == nil {
 				if c.schema == nil || c.schema.Collection != rec.Collection {
-					c.next(schemas[rec.Collection])
+					c.next(l.schemas[rec.Collection])
 				}
 				if !l.o.NoDigest {
 					err = c.digest.AddNormal(c.schema, rec.Key, rec.Image, max(1, rec.Count)) // as At yields them
@@ -144,7 +159,7 @@ func (l *load) watch(rows iter.Seq2[*change.Record, error], schemas map[change.C
 			}
 		}
 		c.next(nil)
-		*ended = true
+		ended()
 	}
 }
 

@@ -82,7 +82,8 @@ type counted struct {
 	rows  atomic.Int64         // taken by Load
 	parts atomic.Int64         // that Load was called for
 	begun int                  // parts that Begin gave back
-	ended func(part int) error // called after so many loads
+	ended func(part int) error // called after so many loads, which then come one after the other
+	one   sync.Mutex           // held by a load while ended is set
 }
 
 func (c *counted) Begin(ctx context.Context, want driver.State) ([]driver.Part, error) {
@@ -92,6 +93,13 @@ func (c *counted) Begin(ctx context.Context, want driver.State) ([]driver.Part, 
 }
 
 func (c *counted) Load(ctx context.Context, p *driver.Part, rows iter.Seq2[*change.Record, error]) error {
+	if c.ended != nil {
+		c.one.Lock()
+		defer c.one.Unlock()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
 	err := c.Target.Load(ctx, p, func(yield func(*change.Record, error) bool) {
 		for rec, err := range rows {
 			if err == nil {
