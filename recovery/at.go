@@ -86,7 +86,7 @@ func At(ctx context.Context, bucket storage.Bucket, plan *Plan, opt AtOptions) (
 		r.schemas[s.Collection] = s
 	}
 	reading := plan.readingMemory(opt)
-	r.sorter = merge.NewSorter(rules, merge.Options{Memory: opt.Memory - reading, TempDir: opt.TempDir, Workers: opt.Parts})
+	r.sorter = merge.NewSorter(rules, merge.Options{Memory: max(opt.Memory-reading, 1), TempDir: opt.TempDir, Workers: opt.Parts})
 	defer func() {
 		if err != nil {
 			r.Close()

@@ -120,6 +120,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		limit   int64 // bytes of heap
 	}{
 		{"small rows", 100_000, 200, 8 << 20, 28 << 20},
+		{"next to nothing", 50_000, 200, 1, 20 << 20},
 		{"large rows", 20, 2 << 20, 24 << 20, 56 << 20},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -30,7 +30,7 @@ var ErrMismatch = errors.New("restored rows differ from the source's")
 
 // Options tune a restore. The zero value is ready for use.
 type Options struct {
-	Memory   int64          // bytes for sorting and buffers; default 384 MiB
+	Memory   int64          // bytes for sorting and buffers; default recovery.DefaultMemory
 	TempDir  string         // where sorts spill; default the system's
 	Parts    int            // key ranges loaded at once; default one per processor
 	PartSize int64          // bytes of keys and images in a part, which is loaded again when it was interrupted; default 64 MiB

@@ -101,7 +101,7 @@ func (l *load) group(ctx context.Context, routes []*route) (err error) {
 	if memory <= 0 {
 		memory = recovery.DefaultMemory
 	}
-	sorter := merge.NewSorter(rules, merge.Options{Memory: memory / 2, TempDir: l.o.TempDir})
+	sorter := merge.NewSorter(rules, merge.Options{Memory: max(memory/2, 1), TempDir: l.o.TempDir})
 	defer func() { err = errors.Join(err, sorter.Close()) }()
 	f := filter{by: by, after: first.start, through: first.reach}
 	if first.base >= 0 {
