@@ -119,7 +119,8 @@ func (d *Document) Err() error {
 
 // Fits reports whether the plan is one for this archive as it is now: the same
 // repository and timeline, whose chain holds the head that the plan was made
-// from. An archive that has grown since is fine.
+// from, and leads to what the plan lists: whoever can store a plan can make its
+// hashes fit. An archive that has grown since is fine.
 func (d *Document) Fits(ctx context.Context, a *archive.Archive, state *chain.State) error {
 	p := d.Plan
 	switch {
@@ -138,6 +139,11 @@ func (d *Document) Fits(ctx context.Context, a *archive.Archive, state *chain.St
 	if head != p.Head {
 		return fmt.Errorf("plan %s was made from manifest %d with hash %s, the chain now holds %s there: it was rewritten: %w: %w",
 			d.ID.Short(), p.Seq, p.Head, head, ErrNotHere, chain.ErrDamaged)
+	}
+	if err := p.Holds(ctx, state); errors.Is(err, recovery.ErrNoPlan) {
+		return fmt.Errorf("plan %s: %w: %w", d.ID.Short(), ErrChanged, err)
+	} else if err != nil {
+		return err
 	}
 	return nil
 }
