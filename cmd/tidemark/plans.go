@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -142,7 +143,7 @@ func (c *console) removePlans(f planFlags) error {
 // findPlan reads a plan that --plan names: a file where there is one of that
 // name, otherwise a stored plan by its ID.
 func (c *console) findPlan(name string) (*plan.Document, error) {
-	if strings.ContainsAny(name, "./\\") {
+	if info, err := os.Stat(name); strings.ContainsAny(name, "./\\") || err == nil && info.Mode().IsRegular() {
 		return plan.ReadFile(name)
 	}
 	shelf, err := c.shelf()

@@ -132,7 +132,7 @@ func runRestore(ctx context.Context, c *console, name, dest string, f restoreFla
 	if err := doc.Err(); err != nil {
 		return f.failed(err, name, dest, stored)
 	}
-	if err := c.confirm(dest, f); err != nil {
+	if err := c.confirm(ctx, dest, f); err != nil {
 		return err
 	}
 	limitHeap(int64(f.memory))
@@ -247,7 +247,7 @@ func (f *restoreFlags) failed(err error, name, dest, stored string) error {
 }
 
 // confirm has a person type the name of the database that is replaced.
-func (c *console) confirm(dest string, f restoreFlags) error {
+func (c *console) confirm(ctx context.Context, dest string, f restoreFlags) error {
 	if !f.replace {
 		return nil
 	}
@@ -257,8 +257,8 @@ func (c *console) confirm(dest string, f restoreFlags) error {
 	want, got := filepath.Base(dest), f.yes
 	if in, ok := c.in.(*os.File); got == "" && ok && term.IsTerminal(int(in.Fd())) {
 		fmt.Fprintf(c.errs, "%s will be replaced, and kept under another name. Type its name, %s, to go on: ", dest, want)
-		line, err := bufio.NewReader(in).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
+		line, err := readLine(ctx, in)
+		if err != nil {
 			return err
 		}
 		got = strings.TrimSpace(line)
@@ -270,6 +270,29 @@ func (c *console) confirm(dest string, f restoreFlags) error {
 		return hinted{usageError{fmt.Errorf("%s is to be replaced: confirm that with its name", dest)}, "add --yes " + shell(want)}
 	}
 	return usageError{fmt.Errorf("%q is not the name of %s, which is %q: nothing was done", got, dest, want)}
+}
+
+// readLine reads a line, or what there is before the end, unless ctx ends first.
+// Then the reading goes on in the background, to the end of the process.
+func readLine(ctx context.Context, in io.Reader) (string, error) {
+	type answer struct {
+		line string
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		line, err := bufio.NewReader(in).ReadString('\n')
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		got <- answer{line, err}
+	}()
+	select {
+	case a := <-got:
+		return a.line, a.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
 }
 
 // limitHeap makes the garbage collector work harder before the process grows
