@@ -23,7 +23,7 @@ func TestLockWhile(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			for range 4000 {
+			for tries := 0; tries < 1e6 && taken.Load() < 1000; tries++ {
 				l, err := lockWhile(vfs.Default, name)
 				if err != nil {
 					continue // another has it

@@ -136,8 +136,8 @@ func TestTailLost(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := resume(t, &world{db: db}, openArchive(t, bucket)); !errors.Is(err, driver.ErrLogLost) {
-		t.Errorf("got %v, want ErrLogLost", err)
+	if err := resume(t, &world{db: db}, openArchive(t, bucket)); !errors.Is(err, driver.ErrTruncated) {
+		t.Errorf("got %v, want ErrTruncated", err)
 	}
 }
 
