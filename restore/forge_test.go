@@ -94,7 +94,8 @@ func TestTailRemoved(t *testing.T) {
 
 // TestTailLost takes manifests from the end of the chain when the database has
 // released that part of its log, because it was archived: the next capture
-// refuses to go on, since it could only leave a hole.
+// says that the archive has lost it, since going on could only leave a hole
+// where a transaction was acknowledged.
 func TestTailLost(t *testing.T) {
 	db, err := embedded.Open("db", embedded.Options{FS: vfs.NewMem(), LogFileBytes: 64 << 10, MemTableBytes: 256 << 10})
 	if err != nil {
