@@ -128,12 +128,12 @@ func New(a *archive.Archive, src driver.Source, o Options) *Capturer {
 //   - what the source or, in the end, the store failed with.
 func (c *Capturer) Run(ctx context.Context) error {
 	defer close(c.stopped)
-	id, err := c.source.Identity(ctx)
-	if err != nil {
-		return fmt.Errorf("identify the source: %w", err)
-	}
 	var before *run
 	for {
+		id, err := c.source.Identity(ctx) // each time: the last receipt is part of it
+		if err != nil {
+			return fmt.Errorf("identify the source: %w", err)
+		}
 		r, err := c.start(ctx, id)
 		if err != nil {
 			return err

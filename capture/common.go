@@ -11,11 +11,11 @@ import (
 	"github.com/tidemarkdb/tidemark/driver"
 )
 
-// place is where two histories have the same past.
+// place is where two histories have the same past: the archive's log hash there
+// is one that the source vouches for.
 type place struct {
-	from  *candidate
-	mark  driver.Mark
-	known bool // the source itself says that the mark is one of its own
+	from *candidate
+	mark driver.Mark
 }
 
 // fork begins a timeline at the last place that the source's history has in
@@ -25,11 +25,12 @@ func (h *chooser) fork(ctx context.Context) (choice, error) {
 	if err != nil {
 		return choice{}, err
 	}
-	note := fmt.Sprintf("%s database %s", h.self.Kind, h.self.System)
-	if !at.known {
-		note += ", whose log no longer shows where it went apart"
+	if at.from == nil {
+		return choice{}, refusal(driver.ErrDiverged, "the database can't fork: its log no longer reaches back to anything that the archive holds, it has no receipt of this archive, "+
+			"and the archive's history of it begins at LSN %d, not at its first transaction; it needs an archive of its own", h.furthest(apart, lost, fits).State.Start)
 	}
-	child, err := at.from.Archive.Fork(ctx, archive.ForkOptions{Child: h.want, LSN: at.mark.LSN, LogHash: at.mark.LogHash, Note: note})
+	child, err := at.from.Archive.Fork(ctx, archive.ForkOptions{Child: h.want, LSN: at.mark.LSN, LogHash: at.mark.LogHash,
+		Note: fmt.Sprintf("%s database %s", h.self.Kind, h.self.System)})
 	if errors.Is(err, driver.ErrDiverged) {
 		return choice{}, &sourceError{err}
 	}
@@ -41,7 +42,8 @@ func (h *chooser) fork(ctx context.Context) (choice, error) {
 }
 
 // common finds the last common place: where the source was restored, or of
-// each timeline of its own the last that it accepts.
+// each timeline of its own the last that the source vouches for. What its log
+// no longer shows is not taken for common: a copy may have gone on there.
 func (h *chooser) common(ctx context.Context) (best place, err error) {
 	if o := h.id.Restored; o != nil && o.Archive == h.repo {
 		if best, err = h.restored(ctx, o); err != nil {
@@ -57,7 +59,7 @@ func (h *chooser) common(ctx context.Context) (best place, err error) {
 		if err != nil {
 			return best, err
 		}
-		if best.from == nil || p.known && !best.known || p.known == best.known && p.mark.LSN > best.mark.LSN {
+		if p.from != nil && (best.from == nil || p.mark.LSN > best.mark.LSN) {
 			best = p
 		}
 	}
@@ -78,20 +80,24 @@ func (h *chooser) restored(ctx context.Context, o *driver.Origin) (place, error)
 	if err == nil && r == apart {
 		err = refusal(driver.ErrDiverged, "the database says that it was restored from LSN %d of timeline %s, but its history is another (%v)", o.LSN, o.Timeline, reason)
 	}
-	return place{from: from, mark: m, known: r == fits}, err
+	return place{from, m}, err
 }
 
 // lastCommon finds the last end of a segment, or of a gap, that the source
-// accepts; where its log does not reach back that far, the source's own place
-// if the archive holds that; otherwise the last that it does not refuse.
+// accepts; where its log does not reach back that far, the place of its last
+// receipt, or its own place, if the archive holds that; otherwise the beginning
+// of all. Without any of these the place is empty.
 func (h *chooser) lastCommon(ctx context.Context, k *candidate) (place, error) {
 	s := k.State
-	p := place{from: k, mark: driver.Mark{LSN: s.Start, LogHash: s.StartLog}}
-	r, _, err := h.try(ctx, p.mark)
-	if err != nil {
-		return p, err
+	start := driver.Mark{LSN: s.Start, LogHash: s.StartLog}
+	r, _, err := h.try(ctx, start)
+	if err != nil || r == apart {
+		return place{}, err
 	}
-	p.known = r == fits
+	var p place
+	if r == fits || s.Start == 0 {
+		p = place{k, start}
+	}
 	lo, hi := s.Start, s.Last // what follows lo is to be tried, hi included
 	for lo < hi {
 		m, begins, err := boundary(ctx, s, lo+(hi-lo+1)/2)
@@ -103,14 +109,22 @@ func (h *chooser) lastCommon(ctx context.Context, k *candidate) (place, error) {
 			return p, err
 		case r == apart:
 			hi = begins
+		case r == fits:
+			lo, p = m.LSN, place{k, m}
 		default:
-			lo, p.mark, p.known = m.LSN, m, r == fits
+			lo = m.LSN
 		}
 	}
-	if p.known {
-		return p, nil
+	if h.acked != nil {
+		if p, err = h.further(ctx, p, k, h.acked.Mark); err != nil {
+			return p, err
+		}
 	}
-	return h.ownPlace(ctx, p)
+	own, err := h.ownMark(ctx)
+	if err != nil {
+		return p, err
+	}
+	return h.further(ctx, p, k, own)
 }
 
 // boundary returns the end of the segment or gap that holds an LSN, and the LSN
@@ -132,28 +146,33 @@ func boundary(ctx context.Context, s *chain.State, lsn change.LSN) (driver.Mark,
 	return driver.Mark{}, 0, fmt.Errorf("LSN %d of timeline %s is in no segment and no gap: %w", lsn, s.Timeline, chain.ErrDamaged)
 }
 
-// ownPlace returns the place where the source stands, if the archive holds it
-// further on than p.
-func (h *chooser) ownPlace(ctx context.Context, p place) (place, error) {
+// ownMark returns the place where the source stands.
+func (h *chooser) ownMark(ctx context.Context) (driver.Mark, error) {
 	view, err := h.source.Snapshot(ctx)
 	if err != nil {
-		return p, &sourceError{fmt.Errorf("open a snapshot of the source: %w", err)}
+		return driver.Mark{}, &sourceError{fmt.Errorf("open a snapshot of the source: %w", err)}
 	}
 	m := view.Mark()
 	if err := view.Close(); err != nil {
-		return p, &sourceError{fmt.Errorf("close a snapshot of the source: %w", err)}
+		return m, &sourceError{fmt.Errorf("close a snapshot of the source: %w", err)}
 	}
-	if m.LSN < p.mark.LSN || m.LSN > p.from.State.Last {
+	return m, nil
+}
+
+// further returns the place of a mark in the source's history if a timeline
+// holds that, and further on than p.
+func (h *chooser) further(ctx context.Context, p place, k *candidate, m driver.Mark) (place, error) {
+	if m.LSN < k.State.Start || m.LSN > k.State.Last || p.from != nil && m.LSN <= p.mark.LSN {
 		return p, nil
 	}
-	hash, _, err := p.from.Archive.LogAt(ctx, p.from.State, m.LSN)
+	hash, _, err := k.Archive.LogAt(ctx, k.State, m.LSN)
 	switch {
 	case errors.Is(err, chain.ErrBroken): // no transaction ends there
 		return p, nil
 	case err != nil:
 		return p, err
 	case hash == m.LogHash:
-		return place{from: p.from, mark: m, known: true}, nil
+		return place{k, m}, nil
 	}
 	return p, nil
 }

@@ -196,7 +196,9 @@ func (h *chooser) empty(main *candidate) (choice, error) {
 func (h *chooser) unnamed(ctx context.Context) (choice, error) {
 	if h.acked != nil {
 		switch k := h.find(chain.TimelineID(h.acked.Timeline)); {
-		case k == nil || k.Err != nil || k.relation == foreign:
+		case k != nil && k.Err != nil:
+			return choice{}, k.Err
+		case k == nil || k.relation == foreign:
 		case k.relation == fits:
 			return h.goOn(k)
 		// What else fits now is what a copy of it went on in.
@@ -230,7 +232,7 @@ func (h *chooser) goOn(k *candidate) (choice, error) {
 			"the manifests after %d of the timeline are missing; bring them back from a copy of the archive", k.Timeline, end, h.acked.LSN, k.State.Seq)
 	case acked && h.acked.LSN > end:
 		h.notify(Event{Kind: EventPutBack, Timeline: k.Timeline, LSN: end, Warning: true})
-	case k.relation == lost && h.acked != nil && (!acked || h.acked.LSN < end):
+	case k.relation == lost && (!acked || h.acked.LSN < end || h.acked.LogHash != k.State.LogHash):
 		return choice{}, h.wentApart(k) // it may be a copy: what it last heard of is not the archive's end
 	}
 	return choice{archive: k.Archive}, nil

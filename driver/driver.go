@@ -53,7 +53,8 @@ type Identity struct {
 	// Acked is the last receipt that the database remembers, perhaps not the last
 	// that it got; nil when it has none, or keeps none. An archive that ends before
 	// it has lost its tail. It may lag some seconds behind the last one given, and
-	// never runs ahead.
+	// never runs ahead. Once the source's log is lost, it alone shows that the
+	// archive's end is part of the source's history: without it no gap is declared.
 	Acked *Receipt
 }
 
@@ -170,7 +171,7 @@ type State struct {
 	LogHash change.Hash // of the history up to LSN; zero when not known
 	Commit  change.Time // commit time of the transaction that ends at LSN; 0 for none
 	Origin  *Origin     // what the rows come from; nil when the result can't go on as a timeline of it
-	LastTx  change.TxID // its ID
+	LastTx  change.TxID // its ID, or, where the archive does not tell, one that no transaction up to LSN exceeds
 	Partial bool        // rows are missing, or stand at different LSNs: no archive may take it for the state at LSN
 	Schemas []*change.Schema
 	NextID  change.CollectionID // the first collection ID never used in this history
