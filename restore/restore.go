@@ -224,7 +224,11 @@ func (l *load) into(ctx context.Context, a *archive.Archive, state *chain.State,
 		return nil, err
 	}
 	l.phase.Store(phaseFinish)
-	if err := dst.Finish(ctx, wanted(l.plan, l.job, rows.Reached())); err != nil {
+	want := wanted(l.plan, l.job, rows.Reached())
+	if want.LastTx, err = lastTx(ctx, state, rows.Reached()); err != nil {
+		return nil, err
+	}
+	if err := dst.Finish(ctx, want); err != nil {
 		return nil, err
 	}
 	res.Elapsed = time.Since(l.began)
@@ -236,6 +240,25 @@ func wanted(plan *recovery.Plan, j driver.Job, reached recovery.Reached) driver.
 	return driver.State{Job: j, LSN: reached.LSN, LogHash: reached.LogHash, Commit: reached.Commit, LastTx: reached.Tx,
 		Origin:  &driver.Origin{Archive: string(plan.Repo), Timeline: string(plan.Timeline), LSN: reached.LSN, LogHash: reached.LogHash, Effective: reached.Effective},
 		Schemas: plan.Schemas, NextID: plan.NextID, Rows: plan.Estimate.Rows, Bytes: plan.Estimate.Bytes}
+}
+
+// lastTx returns the ID of the transaction that ends where a plan led. Where
+// only a base shows that place, it is one that no transaction up to there
+// exceeds, so that none is given out again: IDs that count transactions never
+// exceed the LSN, others are counted on from those that the chain names.
+func lastTx(ctx context.Context, state *chain.State, reached recovery.Reached) (change.TxID, error) {
+	if reached.Tx != 0 || reached.LSN == 0 {
+		return reached.Tx, nil
+	}
+	last := change.TxID(reached.LSN)
+	seg, err := state.Segments.Covering(ctx, reached.LSN)
+	if err != nil || seg == nil {
+		return last, err
+	}
+	for _, t := range seg.Body.Largest {
+		last = max(last, t.ID+change.TxID(seg.Body.Txs))
+	}
+	return last, nil
 }
 
 // Confirm compares digests with what the source itself showed at an LSN:

@@ -187,6 +187,9 @@ func (c *Collection) confirm(st *chain.State) {
 func wanted(s *survey, st *chain.State, p recovery.Point, routes []route) driver.State {
 	w := driver.State{Job: driver.Job{About: fmt.Sprintf("what can be salvaged of timeline %s through LSN %d", st.Timeline, p.LSN)},
 		LSN: p.LSN, Commit: p.Commit, LastTx: p.Tx, Partial: true, NextID: st.NextCollection}
+	if w.LastTx == 0 {
+		w.LastTx = change.TxID(p.LSN) // no ID that counts transactions exceeds it
+	}
 	for i := range s.segments {
 		b := &s.segments[i].Body
 		for _, t := range b.Largest {
