@@ -139,7 +139,7 @@ func (r *run) publishBase(work context.Context) {
 			refused, err = fmt.Errorf("publish snapshot: %w", err), nil
 		}
 		return err
-	}, func(context.Context) error {
+	}, func(ctx context.Context) error {
 		r.stopBase()
 		if refused != nil {
 			r.baseFailed(b.request, refused)
@@ -147,6 +147,9 @@ func (r *run) publishBase(work context.Context) {
 		}
 		b.reply <- reply{snapshot: &b.section, mark: r.published}
 		r.o.Log.Info("snapshot published", "lsn", b.section.LSN, "packs", len(b.section.Runs))
+		if b.own { // what was published before can be restored only now
+			return r.acknowledge(ctx)
+		}
 		return nil
 	})
 }

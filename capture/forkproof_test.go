@@ -102,3 +102,18 @@ func TestCopiedBeforeCapture(t *testing.T) {
 		one.verified()
 	}
 }
+
+// TestGapAfterGap loses the log twice, without a commit that is archived as a
+// segment between: the base after the first gap is acknowledged too.
+func TestGapAfterGap(t *testing.T) {
+	one := newArchived(t)
+	one.captured("main", capture.Options{})
+	for n := 1; n <= 3; n++ {
+		one.loseLog(one.identity().Acked.Mark)
+		s := one.captured("main", capture.Options{}).State()
+		if acked := one.identity().Acked; len(s.Gaps) != n || acked == nil || acked.LSN != s.Last {
+			t.Errorf("%d gaps, the archive ends at LSN %d, acknowledged %+v", len(s.Gaps), s.Last, acked)
+		}
+	}
+	one.verified()
+}

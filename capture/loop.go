@@ -95,14 +95,18 @@ func (r *run) loop(ctx context.Context) error {
 // resume acknowledges what an earlier capturer may have published without
 // coming to say so.
 func (r *run) resume(work context.Context) error {
-	if s := r.session.State(); s.Segments.Len() == 0 || needsBase(s) {
+	if r.session.State().Segments.Len() == 0 {
 		return nil
 	}
 	return r.acknowledge(work)
 }
 
-// acknowledge tells the source how far it is archived.
+// acknowledge tells the source how far it is archived, once that can be
+// restored.
 func (r *run) acknowledge(work context.Context) error {
+	if needsBase(r.session.State()) {
+		return nil
+	}
 	if err := r.source.Ack(work, r.receipt()); err != nil {
 		return &sourceError{fmt.Errorf("tell the source that LSN %d is archived: %w", r.published.LSN, err)}
 	}

@@ -48,6 +48,10 @@ func newWorldOn(t testing.TB, b storage.Bucket) *world {
 		switch {
 		case s.Last < m.LSN:
 			t.Errorf("LSN %d is acknowledged, the archive ends at %d", m.LSN, s.Last)
+		case needsBase(s):
+			t.Errorf("LSN %d is acknowledged, and can't be restored for want of a base", m.LSN)
+		case m.LSN == s.Start && m.LogHash == s.StartLog, slices.ContainsFunc(s.Gaps, func(g chain.Announced[chain.Gap]) bool { return g.Body.Last == m.LSN && g.Body.LogHash == m.LogHash }):
+			// The base after it is there.
 		case len(all) == 0 || !slices.ContainsFunc(all, func(g chain.Announced[chain.Segment]) bool {
 			return g.Body.Last == m.LSN && g.Body.LogHash == m.LogHash && g.Body.Position == m.Position
 		}):
