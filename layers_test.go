@@ -27,6 +27,7 @@ var layers = map[string]int{
 	"hook":     0,
 	"job":      0,
 	"when":     0,
+	"place":    0,
 
 	"pack":                1,
 	"apply":               1,

@@ -46,14 +46,14 @@ type Protection struct {
 //
 // A database that was restored from this archive goes on in a timeline of its
 // own. Close the protection before the database.
-func Protect(ctx context.Context, db *embedded.DB, place string, o Options) (*Protection, error) {
-	store, err := OpenStore(place, Create)
+func Protect(ctx context.Context, db *embedded.DB, at string, o Options) (*Protection, error) {
+	store, err := OpenStore(at, Create)
 	if err != nil {
 		return nil, err
 	}
 	p, err := protect(ctx, db, store, o)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("protect the database with %s: %w", place, err), store.Close())
+		return nil, errors.Join(fmt.Errorf("protect the database with %s: %w", at, err), store.Close())
 	}
 	return p, nil
 }

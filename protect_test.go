@@ -13,6 +13,7 @@ import (
 	"github.com/tidemarkdb/tidemark/capture"
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/embedded"
+	"github.com/tidemarkdb/tidemark/place"
 	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 )
@@ -88,20 +89,20 @@ func TestProtectRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {
-		place string
-		o     tidemark.Options
-		is    error
-		says  string
+		at   string
+		o    tidemark.Options
+		is   error
+		says string
 	}{
-		{"", tidemark.Options{}, tidemark.ErrScheme, "empty"},
-		{"s3:bucket", tidemark.Options{}, tidemark.ErrScheme, "not supported yet"},
-		{"ftp:x", tidemark.Options{}, tidemark.ErrScheme, "./ftp:"},
-		{"dir:", tidemark.Options{}, tidemark.ErrScheme, "no path"},
+		{"", tidemark.Options{}, place.ErrPlace, "empty"},
+		{"s3:bucket", tidemark.Options{}, place.ErrPlace, "not supported yet"},
+		{"ftp:x", tidemark.Options{}, place.ErrPlace, "./ftp:"},
+		{"dir:", tidemark.Options{}, place.ErrPlace, "no path"},
 		{foreign, tidemark.Options{}, archive.ErrForeign, "letter.txt"},
 		{filepath.Join(dir, "new"), tidemark.Options{Repo: "00112233445566778899aabbccddeeff"}, chain.ErrWrongRepo, "00112233"},
 	} {
-		if _, err := tidemark.Protect(t.Context(), db, test.place, test.o); !errors.Is(err, test.is) || !strings.Contains(err.Error(), test.says) {
-			t.Errorf("protect with %q: %v, want %v and something about %q", test.place, err, test.is, test.says)
+		if _, err := tidemark.Protect(t.Context(), db, test.at, test.o); !errors.Is(err, test.is) || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("protect with %q: %v, want %v and something about %q", test.at, err, test.is, test.says)
 		}
 	}
 }

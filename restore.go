@@ -20,18 +20,18 @@ import (
 // Errors are those of [restore.Run]: a target that can't be reached is a
 // [*recovery.UnrestorableError], which names the nearest moments that can; one
 // that means something else in each of several timelines is [restore.ErrAmbiguous].
-func Restore(ctx context.Context, place, dir string, t recovery.Target, o restore.Options) (*restore.Result, error) {
+func Restore(ctx context.Context, at, dir string, t recovery.Target, o restore.Options) (*restore.Result, error) {
 	dst, err := OpenTarget(dir, embedded.Options{})
 	if err != nil {
 		return nil, err
 	}
-	store, err := OpenStore(place, ReadOnly)
+	store, err := OpenStore(at, ReadOnly)
 	if err != nil {
 		return nil, err
 	}
 	res, err := restoreFrom(ctx, store, t, dst, o)
 	if err = errors.Join(err, store.Close()); err != nil {
-		return nil, fmt.Errorf("restore from %s: %w", place, err)
+		return nil, fmt.Errorf("restore from %s: %w", at, err)
 	}
 	return res, nil
 }

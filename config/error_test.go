@@ -82,7 +82,7 @@ func TestOutside(t *testing.T) {
 		{"TIDEMARK_LOG_LEVEL", "wran", `TIDEMARK_LOG_LEVEL: "wran" is not known; did you mean "warn"?: malformed configuration`},
 		{"TIDEMARK_DB_SHOP_ARCHVE", "dir:/b", `variable TIDEMARK_DB_SHOP_ARCHVE of the environment sets nothing; did you mean TIDEMARK_DB_SHOP_ARCHIVE?: malformed configuration`},
 		{"TIDEMARK_DB_OTHER_ARCHIVE_PLACE", "dir:/b", `variable TIDEMARK_DB_OTHER_ARCHIVE_PLACE of the environment sets nothing: malformed configuration`},
-		{"TIDEMARK_DB_SHOP_ARCHIVE", "s3:b", `TIDEMARK_DB_SHOP_ARCHIVE: s3: is not supported here (want a path or dir:PATH): malformed configuration`},
+		{"TIDEMARK_DB_SHOP_ARCHIVE", "s3:b", `TIDEMARK_DB_SHOP_ARCHIVE: s3: is not supported yet as an archive (want a path or dir:PATH): malformed configuration`},
 	} {
 		_, err := config.Parse("c.yaml", []byte(file), env(tt.name, tt.value))
 		if err == nil || err.Error() != tt.want || !errors.Is(err, config.ErrConfig) {

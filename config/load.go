@@ -15,6 +15,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 
 	"github.com/tidemarkdb/tidemark/hook"
+	"github.com/tidemarkdb/tidemark/place"
 )
 
 // Options say where a configuration comes from, beside its file.
@@ -303,14 +304,14 @@ func (a *assembly) alone(db *Database, s *section) {
 // resolve makes a relative path of the file absolute.
 func (d *Database) resolve(path, dir string) {
 	for name, v := range map[string]struct {
-		place *string
-		def   string
-	}{"source": {&d.Source, "embedded"}, "archive": {&d.Archive, "dir"}} {
-		if path != name || *v.place == "" {
+		at   *string
+		kind place.Kind
+	}{"source": {&d.Source, place.Database}, "archive": {&d.Archive, place.Archive}} {
+		if path != name || *v.at == "" {
 			continue
 		}
-		if p, err := ParsePlace(*v.place, v.def); err == nil {
-			*v.place = p.within(dir).String()
+		if p, err := v.kind.Parse(*v.at); err == nil {
+			*v.at = p.Below(dir).String()
 		}
 	}
 }

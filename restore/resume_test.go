@@ -398,7 +398,9 @@ func killedParts(dir string, wait int) error {
 		defer mu.Unlock()
 		fmt.Println("part")
 		if n == wait {
-			select {}
+			for { // until it is killed; what waits for nothing is taken for a deadlock
+				time.Sleep(time.Hour)
+			}
 		}
 		return nil
 	}}
@@ -463,7 +465,7 @@ func TestKilledAnywhere(t *testing.T) {
 			}
 		}
 	}
-	if kills < rounds*4 {
+	if kills < rounds { // the first of each is killed at a part
 		t.Errorf("only %d kills in %d restores", kills, rounds)
 	}
 }

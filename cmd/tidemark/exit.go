@@ -22,6 +22,7 @@ import (
 	"github.com/tidemarkdb/tidemark/kit"
 	"github.com/tidemarkdb/tidemark/merge"
 	"github.com/tidemarkdb/tidemark/pack"
+	"github.com/tidemarkdb/tidemark/place"
 	"github.com/tidemarkdb/tidemark/plan"
 	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
@@ -109,6 +110,7 @@ var exits = []struct {
 	{recovery.ErrInGap, exitGap},
 	{recovery.ErrLost, exitCorrupt},
 	{recovery.ErrNoLabel, exitUsage},
+	{place.ErrPlace, exitUsage},
 	{recovery.ErrNoTx, exitOutside},
 	{recovery.ErrInsideTx, exitUsage},
 	{recovery.ErrNoPlan, exitCorrupt},

@@ -13,6 +13,7 @@ import (
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
 	"github.com/tidemarkdb/tidemark/follow"
+	"github.com/tidemarkdb/tidemark/place"
 )
 
 type followFlags struct {
@@ -82,13 +83,11 @@ Make sure that the database which it followed is out of service.`,
 }
 
 func runFollow(ctx context.Context, c *console, name, dbName string, f followFlags) (err error) {
-	scheme, dir, err := place(dbName, "embedded")
+	at, err := place.Database.Parse(dbName)
 	if err != nil {
 		return err
 	}
-	if scheme != "embedded" {
-		return unsupported("a database", scheme, wantDatabase)
-	}
+	dir := at.Path
 	o := follow.PrepareOptions{Database: embedded.Options{Fatal: lastWords, StrictStandby: f.strict}}
 	a, err := c.openFollowed(ctx, name, dir, o, f)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/config"
 	"github.com/tidemarkdb/tidemark/kit"
+	"github.com/tidemarkdb/tidemark/place"
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
@@ -45,19 +46,19 @@ func (c *console) kitOf(ctx context.Context, name string) (*kit.Kit, error) {
 	}
 	called := name
 	if !config.IsName(name) {
-		called = filepath.Base(filepath.Clean(where.Rest))
+		called = filepath.Base(filepath.Clean(where.Path))
 	}
 	return kit.New(called, version, a.Identity().Repo, a.Timeline(), []string{where.String()}, nil, states, c.now()), nil
 }
 
 // absolutePlace returns where an archive is, such that it means the same
 // everywhere on this machine.
-func (c *console) absolutePlace(name string) (config.Place, error) {
-	scheme, rest, _, err := c.archivePlace(name)
-	if err == nil && scheme == "dir" {
-		rest, err = filepath.Abs(rest)
+func (c *console) absolutePlace(name string) (place.Place, error) {
+	at, err := c.archivePlace(name)
+	if err != nil {
+		return at, err
 	}
-	return config.Place{Scheme: scheme, Rest: rest}, err
+	return at.Absolute()
 }
 
 // printKit prints the recovery kit of an archive, and writes it to a new file

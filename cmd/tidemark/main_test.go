@@ -315,22 +315,3 @@ func TestText(t *testing.T) {
 		t.Errorf("table:\n%s\nwant:\n%s", b.String(), want)
 	}
 }
-
-func TestPlace(t *testing.T) {
-	for _, tt := range []struct{ in, scheme, rest string }{
-		{"a/b", "dir", "a/b"},
-		{"dir:a", "dir", "a"},
-		{"./s3:x", "dir", "./s3:x"},
-		{"s3:x", "s3", "x"},
-	} {
-		scheme, rest, err := place(tt.in, "dir")
-		if err != nil || scheme != tt.scheme || rest != tt.rest {
-			t.Errorf("place(%q) = %q, %q, %v", tt.in, scheme, rest, err)
-		}
-	}
-	for _, in := range []string{"", "dir:"} {
-		if _, _, err := place(in, "dir"); exitCode(err) != exitUsage {
-			t.Errorf("place(%q): %v", in, err)
-		}
-	}
-}

@@ -10,90 +10,58 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tidemarkdb/tidemark"
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/config"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
+	"github.com/tidemarkdb/tidemark/place"
 	"github.com/tidemarkdb/tidemark/recovery"
 	"github.com/tidemarkdb/tidemark/restore"
 	"github.com/tidemarkdb/tidemark/storage"
 )
 
-// place splits what a person typed for an archive or a database into a scheme
-// and the rest. A plain path has the scheme def.
-func place(s, def string) (scheme, rest string, err error) {
-	p, err := config.ParsePlace(s, def)
+// archivePlace reads where an archive is; name may be a configured one.
+func (c *console) archivePlace(name string) (place.Place, error) {
+	db, err := c.named(name)
 	if err != nil {
-		return "", "", usageError{err}
+		return place.Place{}, err
 	}
-	return p.Scheme, p.Rest, nil
-}
-
-// archivePlace is place for an archive, which may be a configured name. What the
-// configuration says of it comes along, nil when it isn't one.
-func (c *console) archivePlace(name string) (scheme, rest string, db *config.Database, err error) {
-	if db, err = c.named(name); err != nil {
-		return "", "", nil, err
-	}
-	typed := name
 	if db != nil {
-		typed = db.Archive
+		name = db.Archive
 	}
-	scheme, rest, err = place(typed, "dir")
-	return scheme, rest, db, err
+	return place.Archive.Parse(name)
 }
-
-// later are the schemes that are planned.
-var later = map[string]bool{"s3": true, "gs": true, "azblob": true, "sftp": true,
-	"postgres": true, "mysql": true, "sqlite": true, "etcd": true}
-
-// unsupported says that a scheme is not known, or not yet.
-func unsupported(what, scheme, want string) error {
-	if later[scheme] {
-		return usageError{fmt.Errorf("%s: is not supported yet as %s (want %s)", scheme, what, want)}
-	}
-	return usageError{fmt.Errorf("%s: is no known kind of %s (want %s); write ./%s: if it is a path", scheme, what, want, scheme)}
-}
-
-const (
-	wantArchive  = "a path or dir:PATH"
-	wantDatabase = "a path or embedded:PATH"
-)
 
 // openBucket opens the store of an archive that is there. One that may only be
 // read is opened for reading.
 func (c *console) openBucket(name string, write bool) (storage.Bucket, error) {
-	switch scheme, path, _, err := c.archivePlace(name); {
-	case err != nil:
-		return nil, err
-	case scheme == "dir":
-		bucket, err := c.keep(storage.OpenDir(path, storage.DirOptions{ReadOnly: !write}))
-		return bucket, c.misspelt(err, name)
-	default:
-		return nil, unsupported("an archive", scheme, wantArchive)
+	access := tidemark.ReadOnly
+	if write {
+		access = tidemark.Write
 	}
-}
-
-// keep remembers to close a bucket when the command ends.
-func (c *console) keep(d *storage.Dir, err error) (storage.Bucket, error) {
-	if err != nil {
-		return nil, err
-	}
-	c.closers = append(c.closers, d)
-	return d, nil
+	bucket, err := c.openStore(name, access)
+	return bucket, c.misspelt(err, name)
 }
 
 // createBucket opens the store for an archive, making it when it isn't there.
 func (c *console) createBucket(name string) (storage.Bucket, error) {
-	switch scheme, path, _, err := c.archivePlace(name); {
-	case err != nil:
+	return c.openStore(name, tidemark.Create)
+}
+
+// openStore opens a store, and remembers to close it when the command ends.
+func (c *console) openStore(name string, access tidemark.Access) (storage.Bucket, error) {
+	at, err := c.archivePlace(name)
+	if err != nil {
 		return nil, err
-	case scheme == "dir":
-		return c.keep(storage.CreateDir(path, storage.DirOptions{}))
-	default:
-		return nil, unsupported("an archive", scheme, wantArchive)
 	}
+	store, err := tidemark.OpenStore(at.String(), access)
+	if err != nil {
+		return nil, err
+	}
+	c.closers = append(c.closers, store)
+	return store, nil
 }
 
 // openArchive opens an archive; write says whether the command publishes.
@@ -209,16 +177,13 @@ func (c *console) openDBWith(name string, create bool, lag func(*config.Database
 	if err != nil {
 		return nil, err
 	}
-	switch scheme, path, err := place(typed, "embedded"); {
-	case err != nil:
+	at, err := place.Database.Parse(typed)
+	if err != nil {
 		return nil, err
-	case scheme == "embedded":
-		db, err := embedded.Open(path, embedded.Options{MustExist: !create, Fatal: lastWords, Lag: policy})
-		err = withTry(err, embedded.ErrNoDatabase, "tidemark db create "+shell(name)+" COLLECTION COLUMN:TYPE…")
-		return db, c.misspelt(err, name)
-	default:
-		return nil, unsupported("a database", scheme, wantDatabase)
 	}
+	opened, err := embedded.Open(at.Path, embedded.Options{MustExist: !create, Fatal: lastWords, Lag: policy})
+	err = withTry(err, embedded.ErrNoDatabase, "tidemark db create "+shell(name)+" COLLECTION COLUMN:TYPE…")
+	return opened, c.misspelt(err, name)
 }
 
 // lastWords ends the program when a database can't go on at all.
@@ -232,26 +197,16 @@ var wrapTarget func(driver.Target) driver.Target
 
 // openTarget returns the place that a restore is to make.
 func openTarget(name string) (driver.Target, error) {
-	switch scheme, path, err := place(name, "embedded"); {
-	case err != nil:
-		return nil, err
-	case scheme == "embedded":
-		return embedded.NewTarget(path, embedded.Options{Fatal: lastWords})
-	default:
-		return nil, unsupported("a destination", scheme, wantDatabase)
-	}
+	return tidemark.OpenTarget(name, embedded.Options{Fatal: lastWords})
 }
 
 // openReplacement returns the place of a database that a restore is to replace.
 func openReplacement(name string) (*embedded.Replacement, error) {
-	switch scheme, path, err := place(name, "embedded"); {
-	case err != nil:
+	at, err := place.Database.Parse(name)
+	if err != nil {
 		return nil, err
-	case scheme == "embedded":
-		return embedded.NewReplacement(path, embedded.Options{Fatal: lastWords})
-	default:
-		return nil, unsupported("a destination", scheme, wantDatabase)
 	}
+	return embedded.NewReplacement(at.Path, embedded.Options{Fatal: lastWords})
 }
 
 // shell writes an argument so that it can be pasted into a shell.

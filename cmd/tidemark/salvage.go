@@ -11,6 +11,7 @@ import (
 	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/job"
+	"github.com/tidemarkdb/tidemark/place"
 	"github.com/tidemarkdb/tidemark/salvage"
 )
 
@@ -51,11 +52,11 @@ func runSalvage(ctx context.Context, c *console, name, dest string, f restoreFla
 	if err != nil {
 		return err
 	}
-	_, path, err := place(dest, "embedded")
+	at, err := place.Database.Parse(dest)
 	if err != nil {
 		return err
 	}
-	file := path + ".salvage.json"
+	file := at.Path + ".salvage.json"
 	if _, err := os.Lstat(file); err == nil {
 		return hinted{fmt.Errorf("%s is the report of another salvage: %w", file, driver.ErrNotEmpty), fmt.Sprintf("tidemark restore --salvage %s %s", shell(name), shell(dest+"-2"))}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tidemarkdb/tidemark/archive"
 	"github.com/tidemarkdb/tidemark/capture"
+	"github.com/tidemarkdb/tidemark/chain"
 	"github.com/tidemarkdb/tidemark/change"
 	"github.com/tidemarkdb/tidemark/driver"
 	"github.com/tidemarkdb/tidemark/embedded"
@@ -236,10 +237,10 @@ func (v *archived) restored(which int) *life {
 	return n
 }
 
-// refusesCopy checks that the archive takes no restored database for its own.
+// refusesCopy checks that the timeline takes no restored database for its own.
 func (v *archived) refusesCopy(db *embedded.DB) {
 	before := v.state.Seq
-	c := capture.New(v.openArchive(v.bucket), db.Source(), capture.Options{Takeover: true, GiveUpAfter: time.Nanosecond, Now: v.clock.time})
+	c := capture.New(v.openArchive(v.bucket), db.Source(), capture.Options{Timeline: chain.MainTimeline, Takeover: true, GiveUpAfter: time.Nanosecond, Now: v.clock.time})
 	ctx, cancel := context.WithTimeout(v.rt.Context(), patience)
 	defer cancel()
 	if err := c.Run(ctx); !errors.Is(err, driver.ErrDiverged) {

@@ -210,7 +210,7 @@ func TestAttachedLater(t *testing.T) {
 }
 
 // TestRestoreOfARestore goes on with a restored database, twice, each time in
-// an archive of its own. No archive takes another's database.
+// an archive of its own. No timeline takes another database.
 func TestRestoreOfARestore(t *testing.T) {
 	o := embedded.Options{FS: vfs.NewMem(), CacheBytes: 1 << 20, MemTableBytes: 1 << 20}
 	db := openDB(t, "db-0", o)
@@ -220,7 +220,7 @@ func TestRestoreOfARestore(t *testing.T) {
 	for i := range 3 {
 		a := newArchive(t, storage.NewMem())
 		for j, other := range archives {
-			err := capture.New(other, db.Source(), capture.Options{}).Run(t.Context())
+			err := capture.New(other, db.Source(), capture.Options{Timeline: chain.MainTimeline}).Run(t.Context())
 			if !errors.Is(err, driver.ErrDiverged) {
 				t.Errorf("database %d into archive %d: %v, want ErrDiverged", i, j, err)
 			}
@@ -350,7 +350,7 @@ func TestRefusals(t *testing.T) {
 		_, err = c.Sync(t.Context())
 		check(t, err)
 		var locked *archive.LockedError
-		err = capture.New(other, db.Source(), capture.Options{}).Run(t.Context())
+		err = capture.New(other, db.Source(), capture.Options{Timeline: chain.MainTimeline}).Run(t.Context())
 		if !errors.Is(err, chain.ErrLocked) || !errors.As(err, &locked) || locked.Holder == "" {
 			t.Errorf("a second capture: %v, want ErrLocked with the holder", err)
 		}
