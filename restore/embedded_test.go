@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -69,7 +70,9 @@ func killedRestore(dir string) error {
 	_, err = restore.Run(context.Background(), a, recovery.Latest(), &watched{Target: dst, on: func(n int) {
 		if n == 20 {
 			fmt.Println("loading")
-			select {}
+			for { // until it is killed
+				time.Sleep(time.Hour)
+			}
 		}
 	}}, restore.Options{Parts: 1})
 	return err
