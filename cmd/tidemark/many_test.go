@@ -20,10 +20,10 @@ func TestManyCollections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const n = 2000
+	const n = 10_000
 	err = db.Update(func(tx *embedded.Tx) error {
 		for i := range n {
-			name := fmt.Sprintf("日本\x1b[31m %04d", i)
+			name := fmt.Sprintf("日本\x1b[31m %05d", i)
 			if _, err := tx.CreateCollection(name, []string{"id"}, change.Column{Name: "id", Type: change.Int64}); err != nil {
 				return err
 			}
@@ -46,13 +46,13 @@ func TestManyCollections(t *testing.T) {
 		want  string
 	}{
 		{0, []string{"init", at("a")}, 4000, "initialized"},
-		{0, []string{"capture", "--once", at("db"), at("a")}, 4000, "archived through LSN 4000"},
-		{0, []string{"find", at("a")}, 600, `日本\u001b[31m 0000 +1 schema, `},
-		{0, []string{"find", at("a")}, 600, "and 1996 more collections"},
-		{2, []string{"find", at("a"), "--collection", "nope"}, 1000, " and 1980 more: no such collection"},
-		{0, []string{"status", at("a")}, 1000, "LSN 0 to 4000"},
-		{0, []string{"restore", at("a"), at("out"), "--to", "latest"}, 12000, "and 1,950 collections; --json lists all"},
-		{0, []string{"drill", at("a"), "--source", at("db")}, 2000, "compared  2,000 collections"},
+		{0, []string{"capture", "--once", at("db"), at("a")}, 4000, "archived through LSN 20000"},
+		{0, []string{"find", at("a")}, 600, `日本\u001b[31m 00000 +1 schema, `},
+		{0, []string{"find", at("a")}, 600, "and 9996 more collections"},
+		{2, []string{"find", at("a"), "--collection", "nope"}, 1000, " and 9980 more: no such collection"},
+		{0, []string{"status", at("a")}, 1000, "LSN 0 to 20000"},
+		{0, []string{"restore", at("a"), at("out"), "--to", "latest"}, 12000, "and 9,950 collections; --json lists all"},
+		{0, []string{"drill", at("a"), "--source", at("db")}, 2000, "compared  10,000 collections"},
 	} {
 		var out strings.Builder
 		code := run(t.Context(), append(tt.args, "-q"), nil, &out, &out)
